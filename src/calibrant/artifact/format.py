@@ -1,0 +1,32 @@
+"""What an artifact holds: everything a device needs to predict, adapt and verify, and nothing executable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from calibrant.core.records import Constants, Coreset, Feedback, FlipSettings, Preprocess, Program
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One calibrated model.
+
+    `input_shape` is the user's window shape without batch, e.g. (45, 125) or (1, 8, 8); `thresholds` are floats such as
+    ``coreset_drop`` (the largest loss of coreset accuracy that verification lets pass). `report` is free JSON for
+    people: accuracies per stage, training-data hash, tool version, settings.
+    """
+
+    program: Program
+    constants: Constants
+    preprocess: Preprocess
+    feedback: Feedback
+    coreset: Coreset
+    classes: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    settings: FlipSettings = field(default_factory=FlipSettings)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)

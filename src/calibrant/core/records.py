@@ -1,0 +1,276 @@
+"""Frozen records that cross stages: what the server lowers to, and what the device's stages hand each other.
+
+Activations on the device are channels-last: one sample is int8[height, width, channels]; a 1-D series has height 1
+and width = time. A fully connected layer is a 1x1 convolution on a 1x1 image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One activation of a program. `bits` 8: int8 codes; 32: raw int32 accumulators (logits only)."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    scale: float
+    zero_point: int
+    bits: int = 8
+
+    @property
+    def elements(self) -> int:
+        """Values per sample."""
+        return self.height * self.width * self.channels
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes per sample in the arena."""
+        return self.elements * self.bits // 8
+
+
+@dataclass(frozen=True)
+class Op:
+    """One step of a program: tensor ids in and out, integer attributes (see `ops.SCHEMAS`), weighted layer or -1."""
+
+    kind: str
+    inputs: tuple[int, ...]
+    output: int
+    attrs: Mapping[str, int]
+    layer: int = -1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A weighted layer's place in the flat constant arrays.
+
+    Weights are int8[c_out, kernel_h, kernel_w, c_in / groups] at `weight_offset` in `Constants.weights`; bias,
+    multiplier, shift and weight scale are [c_out] at `channel_offset`; its input has `c_in` channels at
+    `pooled_offset` of the pooled statistics.
+    """
+
+    name: str
+    bits: int
+    c_out: int
+    kernel_h: int
+    kernel_w: int
+    c_in: int
+    groups: int
+    weight_offset: int
+    channel_offset: int
+    pooled_offset: int
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """[c_out, kernel_h, kernel_w, c_in / groups]."""
+        return self.c_out, self.kernel_h, self.kernel_w, self.c_in // self.groups
+
+    @property
+    def weight_count(self) -> int:
+        """Number of weights."""
+        return self.c_out * self.kernel_h * self.kernel_w * (self.c_in // self.groups)
+
+    @property
+    def weight_slice(self) -> slice:
+        """Where the weights stand in `Constants.weights`."""
+        return slice(self.weight_offset, self.weight_offset + self.weight_count)
+
+    @property
+    def channel_slice(self) -> slice:
+        """Where per-output-channel values stand in bias, multiplier, shift, scale and activity statistics."""
+        return slice(self.channel_offset, self.channel_offset + self.c_out)
+
+    @property
+    def pooled_slice(self) -> slice:
+        """Where per-input-channel values stand in the pooled statistics."""
+        return slice(self.pooled_offset, self.pooled_offset + self.c_in)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the engine executes: tensors, ops in order, layers, and the arena plan.
+
+    `offsets[i]` is the arena offset in bytes of tensor i; ops that need scratch carry `scratch_offset` and
+    `scratch_bytes` attributes. The plan was checked by `plan.check`; the engine checks it again.
+    """
+
+    tensors: tuple[Tensor, ...]
+    ops: tuple[Op, ...]
+    layers: tuple[Layer, ...]
+    input: int
+    output: int
+    offsets: tuple[int, ...]
+    arena_bytes: int
+
+    @property
+    def channel_count(self) -> int:
+        """Sum of c_out over layers: the length of bias, multiplier, shift, scale and activity statistics."""
+        return sum(layer.c_out for layer in self.layers)
+
+    @property
+    def pooled_count(self) -> int:
+        """Sum of c_in over layers: the length of the pooled statistics."""
+        return sum(layer.c_in for layer in self.layers)
+
+    @property
+    def weight_count(self) -> int:
+        """Number of weights of all layers."""
+        return sum(layer.weight_count for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The flat arrays a program refers to.
+
+    weights int8[weight_count]; bias int32[channel_count] at scale s_x * s_w[o]; multiplier int32[channel_count] and
+    shift int32[channel_count] of the requantization; scale float32[channel_count], the weight scales s_w.
+    """
+
+    weights: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.int32]
+    shift: NDArray[np.int32]
+    scale: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Forward pass plus pooled statistics of N samples, all integers.
+
+    outputs int32[N, elements of the output tensor]; active int32[N, channel_count]: output positions per channel
+    that are strictly inside the clamp; pooled int32[N, pooled_count]: sum over positions of (input - zero_point).
+    """
+
+    outputs: NDArray[np.int32]
+    active: NDArray[np.int32]
+    pooled: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """The bit-flipping network: per layer, int8[classes, c_out] columns at the layer's channel_slice.
+
+    matrix int8[classes, channel_count]. Each layer has its own positive scale, but only the direction within a layer
+    matters to flips, so scales are kept for reports alone: scale float32[layers].
+    """
+
+    matrix: NDArray[np.int8]
+    scale: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Coreset:
+    """Samples that stand for the training data: x int8[n, height, width, channels] input codes, y int64[n]."""
+
+    x: NDArray[np.int8]
+    y: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Input standardization per channel, (x - mean) / std, before quantization; float32[channels] each."""
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FlipSettings:
+    """How the flip updater works; see docs/flow.md. `form` is 'pooled' or 'taps'."""
+
+    form: str = "pooled"
+    steps: int = 20
+    fraction: float = 0.003
+    fraction_max: float = 0.1
+    bias: bool = True
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits in bytes, None for unlimited: `ram` for arena, weights, coreset and window; `storage` for the state."""
+
+    ram: int | None = None
+    storage: int | None = None
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Sparse difference between two versions: flat indices and integer changes of weights and bias."""
+
+    weight_index: NDArray[np.uint32]
+    weight_change: NDArray[np.int16]
+    bias_index: NDArray[np.uint32]
+    bias_change: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class UpdateOutcome:
+    """What an updater did to the engine's weights on one window, before verification.
+
+    `steps` tried, `accepted` kept, mean loss on window + coreset before and after, `flips` = weights that now differ.
+    """
+
+    updater: str
+    steps: int
+    accepted: int
+    loss_before: float
+    loss_after: float
+    flips: int
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """What `Session.observe` returns.
+
+    `decision` is 'committed', 'rejected' (verification failed, weights restored) or 'skipped' (nothing to learn from).
+    Accuracies are fractions in 0..1, None where no labels exist.
+    """
+
+    version: int
+    decision: str
+    reason: str
+    updater: str
+    samples: int
+    labels: int
+    flips: int
+    steps: int
+    accepted: int
+    loss_before: float | None
+    loss_after: float | None
+    accuracy_before: float | None
+    accuracy_after: float | None
+    coreset_accuracy_before: float | None
+    coreset_accuracy_after: float | None
+    milliseconds: float
+
+    def summary(self) -> str:
+        """One line for a log."""
+        accuracy = ""
+        if self.accuracy_before is not None and self.accuracy_after is not None:
+            accuracy = f", accuracy {self.accuracy_before:.3f} -> {self.accuracy_after:.3f}"
+        return (
+            f"version {self.version} {self.decision} ({self.reason}): {self.flips} flips, {self.labels} of "
+            f"{self.samples} labeled{accuracy}, {self.milliseconds:.0f} ms"
+        )
+
+
+@dataclass(frozen=True)
+class Version:
+    """One row of the state's history."""
+
+    number: int
+    parent: int | None
+    created: str
+    updater: str
+    decision: str
+    flips: int
+    weights_sha256: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)
