@@ -10,14 +10,17 @@ from calibrant.core.records import Constants, Coreset, Feedback, FlipSettings, P
 
 FORMAT_VERSION = 1
 
+# Of verification: the largest loss of coreset accuracy that passes; the share of labels kept back to verify on.
+THRESHOLDS: Mapping[str, float] = {"coreset_drop": 0.1, "holdout": 0.15}
+
 
 @dataclass(frozen=True)
 class Artifact:
     """One calibrated model.
 
-    `input_shape` is the user's window shape without batch, e.g. (45, 125) or (1, 8, 8); `thresholds` are floats such as
-    ``coreset_drop`` (the largest loss of coreset accuracy that verification lets pass). `report` is free JSON for
-    people: accuracies per stage, training-data hash, tool version, settings.
+    `input_shape` is the user's window shape without batch, e.g. (45, 125) or (1, 8, 8); `thresholds` are those of
+    verification, by default `THRESHOLDS`. `report` is free JSON for people: accuracies per stage, training-data hash,
+    settings.
     """
 
     program: Program
@@ -28,5 +31,5 @@ class Artifact:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     settings: FlipSettings = field(default_factory=FlipSettings)
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
     report: Mapping[str, Any] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from calibrant.core.errors import ModelError
 
 WEIGHT_BITS = (2, 4, 8)
+BIAS_LIMIT = 2**30 - 1  # |bias|; with sum |w| * |x - z| < 2^30 no int32 accumulator can overflow
 
 
 def weight_range(bits: int) -> tuple[int, int]:

@@ -10,25 +10,26 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibrant.core.errors import PlanError
 
+MAX_REAL = 2**30 * (1 - 2.0**-32)  # above, rounding to 31 bits would need shift 0
 MAX_SHIFT = 62  # 2^(shift-1) + |acc * multiplier| < 2^63 needs |acc * multiplier| < 2^62
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """The pair (multiplier, shift) with real = multiplier * 2^-shift, multiplier in [2^30, 2^31) when shift allows.
+    """The pair (multiplier, shift), 1 <= shift <= 62, with real = multiplier * 2^-shift, multiplier in [2^30, 2^31).
 
     Multipliers too small for shift 62 lose low bits; zero gives (0, 1).
 
     Raises
     ------
     PlanError
-        If `real` is negative, not finite, or at least 2^30.
+        If `real` is negative, not finite, or not below 2^30 after rounding.
 
     Examples
     --------
     >>> quantize_multiplier(0.5)
     (1073741824, 31)
     """
-    if not math.isfinite(real) or real < 0 or real >= 2**30:
+    if not math.isfinite(real) or real < 0 or real >= MAX_REAL:
         raise PlanError(f"requantization multiplier: expected a number in [0, 2^30), got {real!r}")
     if real == 0:
         return 0, 1

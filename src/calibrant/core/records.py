@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.core.size import parse_size
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -184,21 +186,36 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class FlipSettings:
-    """How the flip updater works; see docs/flow.md. `form` is 'pooled' or 'taps'."""
+    """How the flip updater works; see docs/flow.md.
+
+    `form` is 'pooled' or 'taps'; at most `steps` steps a window, fewer once the mean loss is at `loss_goal` nats; the
+    first moves `fraction` of each layer's weights, none more than `fraction_max`; `bias` moves biases too.
+    """
 
     form: str = "pooled"
-    steps: int = 20
-    fraction: float = 0.003
+    steps: int = 30
+    fraction: float = 0.002
     fraction_max: float = 0.1
+    loss_goal: float = 0.03
     bias: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Budget:
-    """Limits in bytes, None for unlimited: `ram` for arena, weights, coreset and window; `storage` for the state."""
+    """Limits in bytes, None for unlimited: `ram` for arena, weights, coreset and window; `storage` for the state.
 
-    ram: int | None = None
-    storage: int | None = None
+    Examples
+    --------
+    >>> Budget(ram="2MB")
+    Budget(ram=2000000, storage=None)
+    """
+
+    ram: int | None
+    storage: int | None
+
+    def __init__(self, ram: int | str | None = None, storage: int | str | None = None) -> None:
+        object.__setattr__(self, "ram", None if ram is None else parse_size(ram))
+        object.__setattr__(self, "storage", None if storage is None else parse_size(storage))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,6 @@
+"""The bit-flipping network: learned on the server, applied by `runtime.flip` on the device."""
+
+from calibrant.feedback.perturb import perturb
+from calibrant.feedback.regression import learn
+
+__all__ = ["learn", "perturb"]

@@ -1,0 +1,54 @@
+# Verbs for people and for CI. Each sets up what it needs, so any of them can be the first command after a clone.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup lint demo test check bench clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.stamp
+# Two workers of one thread each: small tensors gain nothing from threads, and workers would fight over the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+NATIVE := $(shell find c -type f)
+
+help:  ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP)  ## create .venv with everything: torch, the compiled engine, the development tools
+
+# pip's log is long and its silence is longer: show one short line per step instead.
+$(STAMP): pyproject.toml CMakeLists.txt $(NATIVE)
+	@echo "setup: virtual environment in .venv ($(PYTHON))"
+	@$(PYTHON) -m venv .venv || { echo "setup: python's venv module is needed (Debian: apt install python3-venv)" >&2; exit 1; }
+	@echo "setup: packages and the compiled engine (the first time takes a few minutes)"
+	@$(BIN)/python -m pip install --progress-bar off -e '.[server,dev]' 2>&1 | tee .venv/setup.log \
+	    | sed -u -n -E -e 's/^ *(Collecting|Processing) ([^ ]*\/)?([^ ]*).*/  \1 \3/p' \
+	        -e 's/^ *((Building|Installing) [^:(]*).*started$$/  \1/p' -e 's/^(Installing collected packages).*/  \1/p' \
+	    || { tail -n 40 .venv/setup.log >&2; exit 1; }
+	@touch $@
+	@echo "setup: done"
+
+demo: $(STAMP)  ## 4-bit digits under a drifting camera: table, demo/report.json, demo/accuracy.png
+	@$(BIN)/calibrant demo --out demo
+
+lint: $(STAMP)
+	@echo "check: ruff, mypy, import contracts"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+check: lint  ## lint, types, import contracts and the fast unit tests; under 90 seconds
+	@$(PYTEST) tests/unit --ignore tests/unit/bench
+
+test: lint  ## everything: check's parts and the whole test suite; under 15 minutes
+	@$(PYTEST)
+
+bench: $(STAMP)  ## time and memory against peers, and a quick calibration protocol
+	@$(BIN)/python benchmarks/inference.py
+	@$(BIN)/python benchmarks/window.py
+	@if [ -n "$${CALIBRANT_DATA:-}" ]; then $(BIN)/calibrant bench qcore --bits 4 --out OUT/qcore; \
+	else echo "bench: the calibration protocol needs data sets: set CALIBRANT_DATA to their folder"; fi
+
+clean:  ## remove the environment and what was built
+	rm -rf .venv build demo OUT .pytest_cache .mypy_cache .ruff_cache .hypothesis

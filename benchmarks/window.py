@@ -1,0 +1,324 @@
+"""One calibration window: flips against torch back-propagation, time and memory.
+
+The same 4-bit network (45 channels of 125 steps, 19 classes, 2.9 M multiply-accumulates), the same 91 window and 20
+coreset samples, the same 20 steps. Every contestant runs in a process of its own on one thread, all pinned to one
+core, and takes its turn, so that a busy machine slows all alike. Memory is the peak resident set of the process.
+
+    .venv/bin/python benchmarks/window.py            # subject 1 to 2 of DSA, or made-up data without a data folder
+    .venv/bin/python benchmarks/window.py --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WINDOW, CORESET, STEPS, BITS = 91, 20, 20, 4
+SETTINGS = {"benchmark": "window"}
+ROLES = {
+    "flip": "flips, pooled",
+    "flip-taps": "flips, taps",
+    "session": "flips in a session (verified, committed)",
+    "torch-bp": "torch, back-propagation, 4-bit",
+    "torch-float": "torch, back-propagation, float",
+}
+INSTRUCTION_SETS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")
+TARGETS = {"speed": 4.0, "memory": 1 / 3}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="data folder (default: CALIBRANT_DATA; without one, made-up data)")
+    parser.add_argument("--repeat", type=int, default=9, help="windows per contestant; medians are printed")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--role", choices=["prepare", *ROLES], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.role == "prepare":
+        _prepare(options.folder, options.data)
+    elif options.role:
+        _contest(options.role, options.folder)
+    else:
+        result = _compare(options.data, max(options.repeat, 1))
+        print(json.dumps(result, indent=1) if options.json else _table(result))
+
+
+def _compare(data: Path | None, repeat: int) -> dict[str, Any]:
+    """Prepare once, start every contestant, let them take turns."""
+    core = max(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="calibrant-window-") as name:
+        given = ["--data", str(data)] if data else []
+        prepared = subprocess.run(_command("prepare", name) + given, check=True, stdout=subprocess.PIPE, text=True)
+        contestants = {role: _start(role, name, core) for role in ROLES}
+        seconds: dict[str, list[float]] = {role: [] for role in ROLES}
+        for turn in range(repeat + 1):
+            for role, process in contestants.items():
+                took = _ask(process, "window")["seconds"]
+                if turn:  # the first turn warms caches and allocators
+                    seconds[role].append(took)
+        facts = {role: _ask(process, "finish") for role, process in contestants.items()}
+        for process in contestants.values():
+            process.communicate()
+    rows = [
+        {
+            "contestant": role,
+            "seconds_median": statistics.median(seconds[role]),
+            "seconds_min": min(seconds[role]),
+            "seconds_max": max(seconds[role]),
+            **facts[role],
+        }
+        for role in ROLES
+    ]
+    return {"benchmark": "window", **json.loads(prepared.stdout), "machine": _machine(core), "rows": rows} | _ratios(
+        rows
+    )
+
+
+def _ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How the pooled flip compares with the faster and with the leaner torch process."""
+    by_name = {row["contestant"]: row for row in rows}
+    flip, torch_rows = by_name["flip"], [by_name["torch-bp"], by_name["torch-float"]]
+    ratios = {
+        "speed_over_torch_bp": by_name["torch-bp"]["seconds_median"] / flip["seconds_median"],
+        "speed_over_torch_float": by_name["torch-float"]["seconds_median"] / flip["seconds_median"],
+        "peak_of_torch": flip["peak_bytes"] / min(row["peak_bytes"] for row in torch_rows),
+        "added_of_torch": flip["added_bytes"] / min(row["added_bytes"] for row in torch_rows),
+    }
+    met = ratios["speed_over_torch_bp"] >= TARGETS["speed"] and ratios["peak_of_torch"] <= TARGETS["memory"]
+    return {"ratios": ratios, "targets": TARGETS, "targets_met": met and not flip["imports_torch"]}
+
+
+def _table(result: dict[str, Any]) -> str:
+    machine, ratios = result["machine"], result["ratios"]
+    lines = [
+        f"{machine['cpu']}, core {machine['core']}, {', '.join(machine['instruction_sets'])}",
+        f"{result['data']}: {WINDOW} + {CORESET} samples, {STEPS} steps, one thread",
+        "",
+        f"{'one window':<42}{'ms':>9}{'min-max':>18}{'peak MB':>10}{'added MB':>10}  kernels",
+    ]
+    for row in result["rows"]:
+        spread = f"{1e3 * row['seconds_min']:.0f}-{1e3 * row['seconds_max']:.0f}"
+        lines.append(
+            f"{ROLES[row['contestant']]:<42}{1e3 * row['seconds_median']:>9.1f}{spread:>18}"
+            f"{row['peak_bytes'] / 1e6:>10.1f}{row['added_bytes'] / 1e6:>10.1f}  {row['kernels']}"
+        )
+    lines += [
+        "",
+        f"pooled flips are {ratios['speed_over_torch_bp']:.1f}x as fast as torch at 4 bits and "
+        f"{ratios['speed_over_torch_float']:.1f}x as fast as torch in float (target {TARGETS['speed']:g}x)",
+        f"peak memory is {ratios['peak_of_torch']:.2f} of the leaner torch process (target {TARGETS['memory']:.2f}); "
+        f"what is added over the imports is {ratios['added_of_torch']:.2f}",
+        "targets met" if result["targets_met"] else "TARGETS MISSED",
+    ]
+    return "\n".join(lines)
+
+
+def _machine(core: int) -> dict[str, Any]:
+    info: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(":")
+        info.setdefault(key.strip(), value.strip())
+    flags = info.get("flags", "").split()
+    return {
+        "cpu": info.get("model name", platform.machine()),
+        "family_model_stepping": [info.get(key) for key in ("cpu family", "model", "stepping")],
+        "core": core,
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+    }
+
+
+def _command(role: str, folder: str) -> list[str]:
+    return [sys.executable, __file__, "--role", role, "--folder", folder]
+
+
+def _start(role: str, folder: str, core: int) -> subprocess.Popen[str]:
+    """Start a contestant on one core with one thread."""
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    process = subprocess.Popen(
+        _command(role, folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | one_thread
+    )
+    os.sched_setaffinity(process.pid, {core})
+    return process
+
+
+def _ask(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(what + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise SystemExit(f"{process.args!r}: ended without an answer")
+    reply: dict[str, Any] = json.loads(answer)
+    return reply
+
+
+def _contest(role: str, folder: Path) -> None:
+    """Answer 'window' with the seconds of one window from the deployed weights, 'finish' with memory."""
+    make = {"flip": _flip, "flip-taps": _flip, "session": _session}.get(role, _torch)
+    fresh, kernels, imported = make(role, folder)
+    for line in sys.stdin:
+        if line.strip() == "finish":
+            break
+        window = fresh()
+        start = time.perf_counter()
+        window()
+        print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
+    peak = _resident("VmHWM")
+    answer = {
+        "peak_bytes": peak,
+        "added_bytes": peak - imported,
+        "imports_torch": "torch" in sys.modules,
+        "kernels": kernels,
+    }
+    print(json.dumps(answer), flush=True)
+
+
+Contest = tuple[Callable[[], Callable[[], object]], str, int]
+
+
+def _flip(role: str, folder: Path) -> Contest:
+    """The updater alone, on window and coreset."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from calibrant import artifact
+    from calibrant.core.window import encode
+    from calibrant.policy.verification import importance
+    from calibrant.runtime.engine import Engine
+    from calibrant.runtime.flip import FlipUpdater
+
+    imported = _resident("VmRSS")
+    model = artifact.read(_artifact(folder))
+    settings = replace(model.settings, form="taps" if role == "flip-taps" else "pooled", steps=STEPS, loss_goal=0.0)
+    engine = Engine(model.program, model.constants)
+    updater = FlipUpdater(model.program, model.constants, model.feedback, settings)
+    x, y = _window(folder)
+    labels, counts = np.concatenate([y, model.coreset.y]), importance(len(y), len(model.coreset.y))
+
+    def fresh() -> Callable[[], object]:
+        engine.load(model.constants.weights, model.constants.bias)
+
+        def window() -> object:
+            codes = encode(x, model.program.tensors[model.program.input], model.preprocess, model.input_shape)
+            return updater.update(engine, np.concatenate([codes, model.coreset.x]), labels, counts, STEPS)
+
+        return window
+
+    return fresh, engine.variant, imported
+
+
+def _session(role: str, folder: Path) -> Contest:
+    """The whole product: update, verification, commit to the state file."""
+    import calibrant
+
+    del role
+    session_type, settings = calibrant.Session, calibrant.FlipSettings(steps=STEPS, loss_goal=0.0)
+    imported = _resident("VmRSS")
+    x, y = _window(folder)
+    state = folder / "state.db"
+    session = session_type.open(_artifact(folder), state=state, settings=settings)
+
+    def fresh() -> Callable[[], object]:
+        session.rollback(to=0)
+        return lambda: session.observe(x, y)
+
+    return fresh, session.variant, imported
+
+
+def _torch(role: str, folder: Path) -> Contest:
+    """Back-propagation with Adam: straight through the 4-bit network, or plainly on the float one."""
+    import torch
+
+    from calibrant import artifact, zoo
+    from calibrant.bench import adaptation, baselines
+    from calibrant.bench.workspace import Workspace
+
+    imported = _resident("VmRSS")
+    torch.set_num_threads(1)
+    model, workspace = artifact.read(_artifact(folder)), Workspace(folder)
+    net: torch.nn.Module = workspace.load_net(SETTINGS)
+    if role == "torch-float":
+        net = workspace.load_module(
+            SETTINGS, zoo.build("cnn", model.input_shape[0], model.input_shape[1:], len(model.classes))
+        )
+    core, rate = adaptation.core(model), baselines.rate("cnn", BITS)
+    x, y = _window(folder)
+
+    def fresh() -> Callable[[], object]:
+        learner = adaptation.Latent(baselines.BackPropagation(net, *core, lr=rate, steps=STEPS), model)
+        return lambda: learner.observe(x, y)
+
+    return fresh, f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}", imported
+
+
+def _prepare(folder: Path, given: Path | None) -> None:
+    """Train, quantize and keep the network and one window of another domain."""
+    import numpy as np
+
+    from calibrant import data, pipeline, zoo
+    from calibrant.bench import training
+    from calibrant.bench.workspace import Workspace
+
+    if given or os.environ.get("CALIBRANT_DATA"):
+        root = data.folder(given)
+        source, target = data.load("dsa", root, 1), data.load("dsa", root, 2)
+        name, classes, epochs = "DSA, subject 1 to 2", source.classes, 15
+        rows, _ = data.split(source)
+        x, y = source.x[rows], source.y[rows]
+        window_x, window_y = data.windows(target.x, target.y, count=1, size=WINDOW)[0]
+    else:
+        name, classes, epochs = "made-up data", tuple(map(str, range(19))), 5
+        rng = np.random.default_rng(0)
+        y, window_y = np.arange(570) % 19, np.arange(WINDOW) % 19
+        shapes = rng.normal(size=(19, 45, 125))
+        x = (shapes[y] + rng.normal(size=(570, 45, 125))).astype(np.float32)
+        noise = rng.normal(0, 2, (WINDOW, 45, 125))
+        window_x = (0.6 * shapes[window_y] + noise + rng.normal(0, 1, (45, 1))).astype(np.float32)
+    with training.threads(1):
+        mean, std = training.standardization(x)
+        net = zoo.build("cnn", x.shape[1], x.shape[2], len(classes))
+        net = training.train(net, (x - mean) / std, y, epochs=epochs)
+        prepared = pipeline.prepare(net, x, y, bits=BITS, coreset=CORESET, classes=classes, steps=STEPS)
+    workspace = Workspace(folder)
+    workspace.save_module(SETTINGS, net)
+    workspace.save_prepared(SETTINGS, prepared.artifact, prepared.net)
+    workspace.artifact_path(SETTINGS).rename(_artifact(folder))
+    np.savez(folder / "window.npz", x=window_x, y=window_y)
+    print(json.dumps({"data": name, "samples": WINDOW + CORESET, "steps": STEPS, "bits": BITS}))
+
+
+def _artifact(folder: Path) -> Path:
+    return folder / "window.cal"
+
+
+def _window(folder: Path) -> tuple[Any, Any]:
+    import numpy as np
+
+    with np.load(folder / "window.npz") as stored:
+        return stored["x"], stored["y"]
+
+
+def _resident(field: str) -> int:
+    """Resident bytes: VmRSS now, VmHWM at most. ru_maxrss would count the parent before exec too."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"/proc/self/status: expected a line {field}")
+
+
+if __name__ == "__main__":
+    main()

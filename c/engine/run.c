@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "program.h"
+
+static cal_kernel *kernel_of(const cal_kernels *kernels, int32_t kind) {
+    switch ((cal_kind)kind) {
+#define CAL_OP(kind, kernel) case CAL_KIND_##kind: return kernels->kernel;
+#include "calibrant/ops.def"
+    case CAL_KIND_COUNT: break;
+    }
+    return NULL;
+}
+
+static int64_t packed_bytes(const cal_program *p, const cal_kernels *kernels, const cal_op *op) {
+    if (op->layer < 0 || !kernels->packed_bytes) return 0;
+    return (kernels->packed_bytes(op, &p->layers[op->layer]) + 63) / 64 * 64;
+}
+
+int64_t cal_packed_bytes(const cal_program *p, const cal_kernels *kernels) {
+    int64_t total = 0;
+    for (int32_t i = 0; i < p->op_count; i++) total += packed_bytes(p, kernels, &p->ops[i]);
+    return total;
+}
+
+void cal_pack(const cal_program *p, const cal_constants *constants, const cal_kernels *kernels, uint8_t *packed) {
+    for (int32_t i = 0; i < p->op_count; i++) {
+        const cal_op *op = &p->ops[i];
+        const int64_t bytes = packed_bytes(p, kernels, op);
+        if (bytes) {
+            const cal_layer *layer = &p->layers[op->layer];
+            kernels->pack(op, layer, constants->weights + layer->weight_offset, packed);
+        }
+        packed += bytes;
+    }
+}
+
+static cal_args arguments(const cal_engine *engine, const cal_op *op, const uint8_t *packed) {
+    const cal_program *p = engine->program;
+    cal_args args = {.op = op, .output = &p->tensors[op->output], .scratch = engine->arena + op->scratch_offset};
+    for (int32_t i = 0; i < op->input_count; i++) {
+        args.input[i] = &p->tensors[cal_op_input(op, i)];
+        args.x[i] = (const int8_t *)engine->arena + args.input[i]->offset;
+    }
+    args.y = engine->arena + args.output->offset;
+    if (op->layer >= 0) {
+        args.layer = &p->layers[op->layer];
+        args.weights = engine->constants->weights + args.layer->weight_offset;
+        args.bias = engine->constants->bias + args.layer->channel_offset;
+        args.multiplier = engine->constants->multiplier + args.layer->channel_offset;
+        args.shift = engine->constants->shift + args.layer->channel_offset;
+        args.packed = packed;
+    }
+    return args;
+}
+
+static void run_sample(const cal_engine *engine, int64_t sample, const cal_stats *stats) {
+    const cal_program *p = engine->program;
+    const cal_kernels *kernels = engine->kernels;
+    const uint8_t *packed = engine->packed;
+    for (int32_t i = 0; i < p->op_count; i++) {
+        const cal_op *op = &p->ops[i];
+        cal_args args = arguments(engine, op, packed);
+        packed += packed_bytes(p, kernels, op);
+        if (args.layer && stats->pooled) {
+            args.pooled = stats->pooled + sample * p->pooled_count + args.layer->pooled_offset;
+            kernels->channel_sum(&args);
+        }
+        if (args.layer && stats->active)
+            args.active = stats->active + sample * p->channel_count + args.layer->channel_offset;
+        kernel_of(kernels, op->kind)(&args);
+        if (args.layer && stats->taps) {
+            args.signal = stats->signal + sample * p->channel_count + args.layer->channel_offset;
+            args.taps = stats->taps + args.layer->weight_offset;
+            kernels->conv2d_taps(&args);
+        }
+    }
+}
+
+void cal_run(const cal_engine *engine, const int8_t *x, int64_t samples, int32_t *outputs, const cal_stats *stats) {
+    const cal_program *p = engine->program;
+    const cal_tensor *in = &p->tensors[p->input], *out = &p->tensors[p->output];
+    const int64_t in_bytes = cal_tensor_bytes(in), out_values = cal_tensor_bytes(out) * 8 / out->bits;
+    for (int64_t sample = 0; sample < samples; sample++, outputs += out_values) {
+        memcpy(engine->arena + in->offset, x + sample * in_bytes, (size_t)in_bytes);
+        run_sample(engine, sample, stats);
+        const uint8_t *y = engine->arena + out->offset;
+        if (out->bits == 32)
+            memcpy(outputs, y, (size_t)out_values * sizeof *outputs);
+        else
+            for (int64_t i = 0; i < out_values; i++) outputs[i] = ((const int8_t *)y)[i];
+    }
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calibrant's C library: quantized inference and the statistics that bit-flip calibration needs.
+ *
+ * A program is three flat arrays of int32 records (tensors, layers, ops) and an arena plan. The caller owns all memory:
+ *
+ *     if (cal_check(&program, &index) != CAL_OK) refuse;          // every id, offset, size and range
+ *     if (cal_check_constants(&program, &constants, &index) != CAL_OK) refuse;
+ *     cal_pack(&program, &constants, kernels, packed);            // cal_packed_bytes() says how large; may be 0
+ *     cal_run(&engine, x, samples, &results);                     // nothing can fail any more
+ *
+ * Activations are channels-last, one sample int8[height, width, channels]; docs/numerics.md defines every number.
+ */
+#ifndef CALIBRANT_H
+#define CALIBRANT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Status, by ranges: 0x1_ the program as a whole, 0x2_ a tensor, 0x3_ a layer, 0x4_ an op, 0x5_ the constants. The index
+ * that comes with a status counts tensors, layers or ops; for constants it is the flat index of the weight or channel. */
+#define CAL_STATUSES(X)                                                                                                \
+    X(CAL_OK, 0x00, "valid")                                                                                           \
+    X(CAL_PROGRAM_COUNTS, 0x10, "needs at least one tensor and counts that are not negative")                          \
+    X(CAL_PROGRAM_ARENA, 0x11, "arena_bytes must be 0 to 2^31 - 1")                                                    \
+    X(CAL_PROGRAM_INPUT, 0x12, "input must be an 8-bit tensor that no op writes")                                      \
+    X(CAL_PROGRAM_OUTPUT, 0x13, "output must be the input or a tensor that an op writes")                              \
+    X(CAL_TENSOR_SHAPE, 0x20, "sizes must be 1 or more, with up to 2^23 positions and fewer than 2^29 values")        \
+    X(CAL_TENSOR_BITS, 0x21, "bits must be 8, or 32 for the program's output if it is not its input")                  \
+    X(CAL_TENSOR_ZERO_POINT, 0x22, "zero_point must be -128 to 127")                                                   \
+    X(CAL_TENSOR_OFFSET, 0x23, "must lie inside the arena; 32-bit tensors at a multiple of 4")                         \
+    X(CAL_TENSOR_WRITTEN, 0x24, "must be written by one op only")                                                      \
+    X(CAL_LAYER_BITS, 0x30, "bits must be 2, 4 or 8")                                                                  \
+    X(CAL_LAYER_SHAPE, 0x31, "sizes must be 1 or more and groups must divide c_in and c_out")                          \
+    X(CAL_LAYER_WEIGHTS, 0x32, "weights must lie inside the constants")                                                \
+    X(CAL_LAYER_CHANNELS, 0x33, "channels must lie inside the constants")                                              \
+    X(CAL_LAYER_POOLED, 0x34, "pooled statistics must lie inside pooled_count")                                        \
+    X(CAL_LAYER_OVERFLOW, 0x35, "a sum of products at the width's largest weight would pass 2^31")                     \
+    X(CAL_LAYER_USED, 0x36, "must be used by exactly one conv2d")                                                      \
+    X(CAL_OP_KIND, 0x40, "kind is not one of this release")                                                            \
+    X(CAL_OP_INPUTS, 0x41, "wrong number of inputs, or an input that is not an 8-bit tensor written before")           \
+    X(CAL_OP_OUTPUT, 0x42, "output must be a tensor other than the program's input; 32 bits for conv2d only")          \
+    X(CAL_OP_LAYER, 0x43, "conv2d needs the layer with its shapes, other ops must say -1")                             \
+    X(CAL_OP_WINDOW, 0x44, "kernel, stride, padding or dilation is out of range")                                      \
+    X(CAL_OP_EMPTY, 0x45, "a pooling window lies wholly in the padding")                                               \
+    X(CAL_OP_SHAPE, 0x46, "input and output shapes do not fit the op")                                                 \
+    X(CAL_OP_ZERO_POINT, 0x47, "input and output must share a zero point")                                             \
+    X(CAL_OP_CLAMP, 0x48, "clamp must be -128 <= clamp_low <= clamp_high <= 127")                                      \
+    X(CAL_OP_MULTIPLIER, 0x49, "multiplier must be 0 or more and shift 1 to 62")                                       \
+    X(CAL_OP_ROUNDING, 0x4a, "rounding must be 0 (half away from zero)")                                               \
+    X(CAL_OP_FLAG, 0x4b, "count_include_pad and adaptive must be 0 or 1")                                              \
+    X(CAL_OP_SCRATCH, 0x4c, "scratch must lie inside the arena and hold what cal_scratch_bytes says")                  \
+    X(CAL_OP_OVERLAP, 0x4d, "output or scratch overlaps a tensor that is still needed")                                \
+    X(CAL_CONSTANT_WEIGHT, 0x50, "weight is outside its width's range")                                                \
+    X(CAL_CONSTANT_MULTIPLIER, 0x51, "multiplier must be 0 or more and shift 1 to 62")
+
+#define CAL_STATUS_ENUM(name, code, text) name = code,
+typedef enum cal_status { CAL_STATUSES(CAL_STATUS_ENUM) } cal_status;
+
+enum { CAL_MAX_INPUTS = 8 };
+
+/* Records. Every field is an int32, in this order; the host encodes a Program's records by these names. */
+#define CAL_TENSOR_FIELDS(X) X(height) X(width) X(channels) X(zero_point) X(bits) X(offset)
+
+#define CAL_LAYER_FIELDS(X)                                                                                            \
+    X(bits) X(c_out) X(kernel_h) X(kernel_w) X(c_in) X(groups) X(weight_offset) X(channel_offset) X(pooled_offset)
+
+#define CAL_OP_FIELDS(X)                                                                                               \
+    X(kind) X(input_count) X(input0) X(input1) X(input2) X(input3) X(input4) X(input5) X(input6) X(input7)             \
+    X(output) X(layer) X(kernel_h) X(kernel_w) X(stride_h) X(stride_w) X(pad_top) X(pad_left)                          \
+    X(dilation_h) X(dilation_w) X(groups) X(count_include_pad) X(adaptive)                                             \
+    X(multiplier0) X(multiplier1) X(multiplier2) X(multiplier3)                                                        \
+    X(multiplier4) X(multiplier5) X(multiplier6) X(multiplier7)                                                        \
+    X(shift0) X(shift1) X(shift2) X(shift3) X(shift4) X(shift5) X(shift6) X(shift7)                                    \
+    X(clamp_low) X(clamp_high) X(scratch_offset) X(scratch_bytes) X(rounding)
+
+#define CAL_FIELD(name) int32_t name;
+typedef struct cal_tensor { CAL_TENSOR_FIELDS(CAL_FIELD) } cal_tensor;
+typedef struct cal_layer { CAL_LAYER_FIELDS(CAL_FIELD) } cal_layer;
+typedef struct cal_op { CAL_OP_FIELDS(CAL_FIELD) } cal_op;
+#undef CAL_FIELD
+
+/* Value of `kind` in a cal_op. */
+#define CAL_OP(kind, kernel) CAL_KIND_##kind,
+typedef enum cal_kind {
+#include "calibrant/ops.def"
+    CAL_KIND_COUNT
+} cal_kind;
+
+typedef struct cal_program {
+    const cal_tensor *tensors;
+    const cal_layer *layers;
+    const cal_op *ops;
+    int32_t tensor_count, layer_count, op_count;
+    int32_t input, output;                             /* tensor ids */
+    int64_t arena_bytes;
+    int64_t weight_count, channel_count, pooled_count; /* lengths of the constants and of the pooled statistics */
+} cal_program;
+
+/* weights [weight_count]; the rest [channel_count]. */
+typedef struct cal_constants {
+    const int8_t *weights;
+    const int32_t *bias, *multiplier, *shift;
+} cal_constants;
+
+/* What one kernel call works on. Fields that an op has no use for are NULL. */
+typedef struct cal_args {
+    const cal_op *op;
+    const cal_tensor *input[CAL_MAX_INPUTS];
+    const int8_t *x[CAL_MAX_INPUTS];
+    const cal_tensor *output;
+    void *y;                /* int8, or int32 where output->bits is 32 */
+    const cal_layer *layer;
+    const int8_t *weights;  /* of this layer: [c_out, kernel_h, kernel_w, c_in / groups] */
+    const int32_t *bias, *multiplier, *shift;
+    const void *packed;     /* the layer's weights as this variant's pack function left them */
+    uint8_t *scratch;       /* op->scratch_bytes */
+    int32_t *active;        /* conv2d: if not NULL, [c_out] out: output positions strictly inside the clamp */
+    int32_t *pooled;        /* channel_sum: [channels] out: sum over positions of (x - zero_point) */
+    const int32_t *signal;  /* conv2d_taps: [c_out] */
+    int64_t *taps;          /* conv2d_taps: like weights, added to: signal[o] * sum over active positions of x at tap */
+} cal_args;
+
+/* Kernel contract: no allocation, no state, no threads, no stdio, no assert. Arguments passed cal_check; a kernel reads
+ * its inputs and writes its output and scratch, nothing else. Every variant gives the same bits. */
+typedef void cal_kernel(const cal_args *args);
+
+/* One instruction set's kernels. */
+typedef struct cal_kernels {
+    const char *name;
+    const char *instructions; /* what the hot loop is made of, for reports */
+#define CAL_KERNEL(kernel) cal_kernel *kernel;
+#include "calibrant/ops.def"
+    int64_t (*packed_bytes)(const cal_op *op, const cal_layer *layer);                /* NULL: nothing is packed */
+    void (*pack)(const cal_op *op, const cal_layer *layer, const int8_t *weights, void *packed);
+    int64_t (*peak)(int32_t bits, int64_t rounds, int32_t *sink); /* multiply-accumulates done on registers; may be NULL */
+} cal_kernels;
+
+/* Variants built in, slowest ("ref") first; NULL past the last. A variant is usable if processor and system support it. */
+const cal_kernels *cal_variant(int32_t index);
+bool cal_variant_usable(const cal_kernels *kernels);
+
+/* Scratch bytes a valid op needs, the same for all variants; core/scratch.py holds the same formula. */
+int64_t cal_scratch_bytes(const cal_op *op, const cal_tensor *input, const cal_tensor *output);
+
+/* Everything that could make a run read or write out of bounds, divide by zero or shift out of range. */
+cal_status cal_check(const cal_program *program, int32_t *index);
+cal_status cal_check_constants(const cal_program *program, const cal_constants *constants, int32_t *index);
+
+/* Bytes of packed weights (a multiple of 64), and the packing; again after weights changed. */
+int64_t cal_packed_bytes(const cal_program *program, const cal_kernels *kernels);
+void cal_pack(const cal_program *program, const cal_constants *constants, const cal_kernels *kernels, uint8_t *packed);
+
+/* A checked program with its memory: arena and packed are aligned to 64 bytes. */
+typedef struct cal_engine {
+    const cal_program *program;
+    const cal_constants *constants;
+    const cal_kernels *kernels;
+    const uint8_t *packed;
+    uint8_t *arena;
+} cal_engine;
+
+/* What a run computes besides the outputs; NULL for what is not wanted. */
+typedef struct cal_stats {
+    int32_t *active;       /* [samples, channel_count] */
+    int32_t *pooled;       /* [samples, pooled_count] */
+    const int32_t *signal; /* [samples, channel_count]; goes with taps */
+    int64_t *taps;         /* [weight_count], added to */
+} cal_stats;
+
+/* Run samples one after another in the one arena. x int8[samples, elements of input]; outputs int32[samples, elements of
+ * output]: raw accumulators of a 32-bit output, else codes. */
+void cal_run(const cal_engine *engine, const int8_t *x, int64_t samples, int32_t *outputs, const cal_stats *stats);
+
+static inline int32_t cal_op_input(const cal_op *op, int32_t i) {
+    const int32_t inputs[CAL_MAX_INPUTS] = {op->input0, op->input1, op->input2, op->input3,
+                                            op->input4, op->input5, op->input6, op->input7};
+    return inputs[i];
+}
+
+static inline int32_t cal_op_multiplier(const cal_op *op, int32_t i) {
+    const int32_t multipliers[CAL_MAX_INPUTS] = {op->multiplier0, op->multiplier1, op->multiplier2, op->multiplier3,
+                                                 op->multiplier4, op->multiplier5, op->multiplier6, op->multiplier7};
+    return multipliers[i];
+}
+
+static inline int32_t cal_op_shift(const cal_op *op, int32_t i) {
+    const int32_t shifts[CAL_MAX_INPUTS] = {op->shift0, op->shift1, op->shift2, op->shift3,
+                                            op->shift4, op->shift5, op->shift6, op->shift7};
+    return shifts[i];
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,125 @@
+"""`calibrant inspect`: what an artifact holds and where every byte goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from calibrant.artifact import Artifact, Summary, read, summary
+from calibrant.cli.console import emit, out, plain, size, table
+from calibrant.cli.options import ArtifactPath, Json, Verify
+
+
+def inspect(artifact: ArtifactPath, verify: Verify = None, json: Json = False) -> None:
+    """Show an artifact's model, layers, bytes, memory plan, thresholds, report and signature.
+
+    Example: calibrant inspect har.cal --verify maker.pub
+    """
+    held = read(artifact, verify=verify)
+    file = summary(artifact)
+    if json:
+        emit(
+            _facts(held)
+            | {
+                "file": str(artifact),
+                "file_bytes": file.file_bytes,
+                "bytes": _groups(file),
+                "format_version": file.format_version,
+                "tool_version": file.tool_version,
+                "signed": file.signed,
+                "verified": verify is not None,
+            }
+        )
+        return
+    _model(artifact, held, file, verify)
+    _layers(held)
+    _bytes(_groups(file))
+    if held.report:
+        _report(held.report)
+
+
+def _groups(held: Summary) -> dict[str, int]:
+    """Bytes per group of sections (the part of a name before the slash); the rest is header and manifest."""
+    groups = {"header and manifest": held.file_bytes - sum(held.sections.values())}
+    for name, count in held.sections.items():
+        group = name.partition("/")[0]
+        groups[group] = groups.get(group, 0) + count
+    return groups
+
+
+def _facts(held: Artifact) -> dict[str, Any]:
+    program = held.program
+    return {
+        "input_shape": held.input_shape,
+        "classes": held.classes,
+        "weights": program.weight_count,
+        "arena_bytes": program.arena_bytes,
+        "coreset": len(held.coreset.y),
+        "layers": [plain(layer) | {"bytes": _packed(layer.weight_count, layer.bits)} for layer in program.layers],
+        "ops": [op.kind for op in program.ops],
+        "settings": held.settings,
+        "thresholds": held.thresholds,
+        "report": held.report,
+    }
+
+
+def _packed(count: int, bits: int) -> int:
+    return -(-count * bits // 8)
+
+
+def _model(path: Path, held: Artifact, file: Summary, verify: Path | None) -> None:
+    facts = table("", "", left=2)
+    program = held.program
+    signature = "none"
+    if file.signed:
+        signature = f"verified with {verify}" if verify is not None else "present, not verified (use --verify KEY)"
+    rows = {
+        "file": f"{path}, {size(file.file_bytes)}, format {file.format_version}, made by release {file.tool_version}",
+        "input": " x ".join(map(str, held.input_shape)),
+        "classes": f"{len(held.classes)}: {', '.join(held.classes)}",
+        "weights": f"{program.weight_count:,}",
+        "arena": f"{size(program.arena_bytes)} of working memory for activations",
+        "coreset": f"{len(held.coreset.y)} samples",
+        "updater": ", ".join(f"{name} {value}" for name, value in plain(held.settings).items()),
+        "thresholds": ", ".join(f"{name} {value:g}" for name, value in held.thresholds.items()) or "-",
+        "signature": signature,
+    }
+    for name, value in rows.items():
+        facts.add_row(name, value)
+    out.print(facts)
+
+
+def _layers(held: Artifact) -> None:
+    rows = table("layer", "out x h x w x in", "bits", "weights", "bytes", title="\nLayers")
+    for layer in held.program.layers:
+        shape = " x ".join(map(str, layer.weight_shape))
+        packed = _packed(layer.weight_count, layer.bits)
+        rows.add_row(layer.name, shape, str(layer.bits), f"{layer.weight_count:,}", f"{packed:,}")
+    out.print(rows)
+
+
+def _bytes(sections: Mapping[str, int]) -> None:
+    total = sum(sections.values())
+    rows = table("section", "bytes", "share", title="\nWhere every byte goes")
+    for name, count in sorted(sections.items(), key=lambda item: -item[1]):
+        rows.add_row(name, f"{count:,}", f"{count / total:.1%}")
+    rows.add_row("total", f"{total:,}", "")
+    out.print(rows)
+
+
+def _report(report: Mapping[str, Any]) -> None:
+    rows = table("", "", left=2, title="\nReport of `prepare`")
+    for name, value in _flat(report):
+        rows.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    out.print(rows)
+
+
+def _flat(report: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in report.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", value))
+    return rows

@@ -1,0 +1,43 @@
+"""`calibrant log`: the versions of a state, newest first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from calibrant.cli.console import emit, fraction, out
+from calibrant.cli.options import Json, StatePath
+from calibrant.core.records import Version
+
+
+def log(
+    state: StatePath,
+    number: Annotated[int | None, typer.Option("-n", min=1, help="Show only the newest N versions.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what the device learned and when, newest first, as `git log` does.
+
+    Example: calibrant log har.db -n 5
+    """
+    from calibrant.memory.store import Store
+
+    with Store.open(state) as store:
+        versions = store.versions()
+    newest = list(reversed(versions))[:number]
+    if json:
+        emit(newest)
+        return
+    for version in newest:
+        _show(version, current=version is newest[0])
+
+
+def _show(version: Version, current: bool) -> None:
+    out.print(
+        f"[yellow]version {version.number}[/yellow]{' [bold](current)[/bold]' if current else ''}"
+        f"  [dim]{version.weights_sha256[:12]}[/dim]"
+    )
+    out.print(f"    {version.created}  {version.updater}: {version.decision}, {version.flips} flips")
+    before, after = version.metrics.get("accuracy_before"), version.metrics.get("accuracy_after")
+    if before is not None:
+        out.print(f"    accuracy {fraction(before)} -> {fraction(after)}")

@@ -1,0 +1,55 @@
+"""`calibrant predict`: classes of windows, nothing learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from calibrant.cli import windows
+from calibrant.cli.console import emit, out, table
+from calibrant.cli.options import ArtifactPath, Json, Verify
+from calibrant.core.errors import StateError
+
+
+def predict(
+    artifact: ArtifactPath,
+    source: Annotated[Path, typer.Option("--input", "-i", metavar="NPZ", help="Samples: an npz with x [N, ...].")],
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="STATE", help="Use the weights this state has learned.")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="NPZ", help="Write y int64[N] and scores float32[N, K].")
+    ] = None,
+    verify: Verify = None,
+    json: Json = False,
+) -> None:
+    """Predict the class of each sample; the state, if given, is only read.
+
+    Example: calibrant predict har.cal --input windows.npz --state har.db --out predicted.npz
+    """
+    from calibrant.session import Session
+
+    samples = windows.read(source)
+    if state is not None and not state.is_file():
+        raise StateError(f"{state}: expected a state that `calibrant run` keeps, got no such file")
+    with Session.open(artifact, state=state, verify=verify) as session:
+        scores = session.scores(samples.x)
+        names = session.classes
+    predicted = scores.argmax(axis=1).astype(np.int64)
+    if target is not None:
+        with open(target, "wb") as file:
+            np.savez(file, y=predicted, scores=scores)
+    if json:
+        emit({"y": predicted, "classes": [names[i] for i in predicted]}, indent=None)
+        return
+    rows = table("class", "samples", "share")
+    for i, count in enumerate(np.bincount(predicted, minlength=len(names)).tolist()):
+        if count:
+            rows.add_row(names[i], str(count), f"{count / len(predicted):.1%}")
+    out.print(rows)
+    if samples.y is not None and samples.y.shape == predicted.shape and (samples.y >= 0).any():
+        known = samples.y >= 0
+        out.print(f"accuracy {(predicted == samples.y)[known].mean():.3f} on {int(known.sum())} labeled samples")

@@ -1,0 +1,233 @@
+"""`calibrant prepare`: a torch model and its data become one artifact."""
+
+from __future__ import annotations
+
+import json as text
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from calibrant.cli import windows
+from calibrant.cli.console import Report, emit, fraction, out, plain, progress, size, table
+from calibrant.cli.options import Json, Seed, integers, words
+from calibrant.core.dtype import WEIGHT_BITS
+from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError
+from calibrant.core.rng import generator
+from calibrant.core.window import check_labels, check_window
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    from calibrant.pipeline import Prepared
+
+FORMS = ("pooled", "taps")  # of the flip updater
+
+Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+def prepare(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="file.py:function that returns a torch module, or a saved .pt2 program."),
+    ],
+    data: Annotated[
+        str, typer.Option("--data", metavar="DATA", help="npz with x, y (and classes), or file.py:function -> (x, y).")
+    ],
+    target: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.cal", help="The artifact to write.")],
+    bits: Annotated[int, typer.Option("--bits", help="Weight bits: 2, 4 or 8.")] = 4,
+    activation_bits: Annotated[
+        str, typer.Option("--activation-bits", metavar="N|same", help="2 to 8, or `same` as the weights.")
+    ] = "8",
+    compare: Annotated[
+        str, typer.Option("--compare", metavar="2,8", help="Report these widths too; each is prepared in full.")
+    ] = "",
+    coreset: Annotated[int, typer.Option("--coreset", min=1, help="Training samples the device keeps.")] = 20,
+    coreset_rule: Annotated[str, typer.Option("--coreset-rule", help="How they are chosen: random or balanced.")] = (
+        "balanced"
+    ),
+    train: Annotated[
+        int,
+        typer.Option("--train", min=0, metavar="EPOCHS", help="First train the float model; 0 takes it as trained."),
+    ] = 0,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=0, help="Fine-tuning of the quantized model.", show_default="chosen")
+    ] = None,
+    standardize: Annotated[
+        bool | None,
+        typer.Option(
+            "--standardize/--raw",
+            help="Standardize channels on the device, as the model was trained.",
+            show_default="standardize with --train",
+        ),
+    ] = None,
+    validation: Annotated[
+        float, typer.Option("--validation", min=0.0, max=0.9, help="Share of the data held out to measure accuracy.")
+    ] = 0.2,
+    classes: Annotated[str, typer.Option("--classes", metavar="A,B,C", help="Names of the classes.")] = "",
+    sign: Annotated[
+        Path | None, typer.Option("--sign", metavar="KEY", help="Sign with this secret key of `calibrant keygen`.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.json", help="Also write the report as JSON.")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--form", help="How the device proposes flips: pooled, or taps (slower, for 2 bits).")
+    ] = "pooled",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Quantize a model, choose its coreset, learn its feedback and write one artifact for devices.
+
+    MODEL counts as trained unless --train is given. --validation takes its share of every class at random; neighboring
+    windows of one recording then stand on both sides, so judge on recordings the model has not seen.
+
+    Example: calibrant prepare model.py:build --data train.npz --bits 4 -o har.cal
+    """
+    from calibrant import artifact, pipeline
+    from calibrant.frontend import source
+
+    widths = _widths(bits, compare)
+    _check_choices(coreset_rule, form)
+    _check_files(target, report, sign)
+    names, x, y = _samples(data, classes, seed)
+    fit, held = _divide(x, y, validation, seed)
+    taken = source.load(model, seed)
+    scale = train > 0 if standardize is None else standardize
+    with progress() as show:
+        if train:
+            taken = _trained(taken, fit, train, scale, seed, show)
+        made = {
+            width: pipeline.prepare(
+                taken,
+                *fit,
+                bits=width,
+                activation_bits=_activation_bits(activation_bits, width),
+                coreset=coreset,
+                coreset_rule=coreset_rule,
+                classes=names,
+                standardize=scale,
+                epochs=epochs,
+                seed=seed,
+                form=form,
+                validation=held,
+                progress=_labeled(show, f"{width} bits"),
+            )
+            for width in widths
+        }
+    artifact.write(target, made[bits].artifact, sign=sign)
+    facts = {
+        "artifact": str(target),
+        "bytes": target.stat().st_size,
+        "arena_bytes": made[bits].artifact.program.arena_bytes,
+        "signed": sign is not None,
+        "bits": {str(width): prepared.report for width, prepared in made.items()},
+    }
+    if report is not None:
+        report.write_text(text.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
+    if json:
+        emit(facts)
+    else:
+        _show(target, made, bits)
+
+
+def _widths(bits: int, compare: str) -> list[int]:
+    widths = list(dict.fromkeys([bits, *integers(compare, "--compare")]))
+    if any(width not in WEIGHT_BITS for width in widths):
+        allowed, given = (", ".join(map(str, some)) for some in (WEIGHT_BITS, widths))
+        raise ModelError(f"weight bits: expected some of {allowed}, got {given}")
+    return widths
+
+
+def _check_choices(coreset_rule: str, form: str) -> None:
+    """What would only be found wrong after the long work."""
+    from calibrant.coreset import RULES
+
+    for option, given, allowed in (("--coreset-rule", coreset_rule, tuple(RULES)), ("--form", form, FORMS)):
+        if given not in allowed:
+            raise ModelError(f"{option}: expected one of {', '.join(allowed)}, got '{given}'")
+
+
+def _check_files(target: Path, report: Path | None, sign: Path | None) -> None:
+    for path in (target, report):
+        if path is not None and not path.parent.is_dir():
+            raise ArtifactError(f"{path}: expected an existing folder to write to, got no folder {path.parent}")
+    if sign is not None and not sign.is_file():
+        raise SignatureError(f"{sign}: expected a secret key of `calibrant keygen`, got no such file")
+
+
+def _activation_bits(given: str, weight_bits: int) -> int:
+    if given == "same":
+        return weight_bits
+    if not given.isdigit() or not 2 <= int(given) <= 8:
+        raise ModelError(f"--activation-bits: expected 2 to 8 or 'same', got '{given}'")
+    return int(given)
+
+
+def _samples(reference: str, classes: str, seed: int) -> tuple[tuple[str, ...], NDArray[np.float32], NDArray[np.int64]]:
+    """Class names, x and y of DATA, checked: finite numbers, every label a class."""
+    samples = _returned(reference, seed) if ".py:" in reference else windows.read(Path(reference))
+    if samples.y is None:
+        raise DataError(f"{reference}: expected labels 'y' beside 'x', got none")
+    names = words(classes) or samples.classes
+    x = check_window(samples.x, np.shape(samples.x)[1:])
+    count = len(names) if names is not None else int(np.max(samples.y, initial=0)) + 1
+    y = check_labels(samples.y, len(x), count)
+    if (y < 0).any():
+        raise DataError(f"{reference}: expected a label for every sample, got {int((y < 0).sum())} without one")
+    return names or tuple(str(i) for i in range(count)), x, y
+
+
+def _returned(reference: str, seed: int) -> windows.Samples:
+    from calibrant.frontend import source
+
+    returned = source.call(reference, seed)
+    if not isinstance(returned, tuple) or len(returned) not in (2, 3):
+        raise DataError(f"{reference}: expected (x, y) or (x, y, classes), got {type(returned).__name__}")
+    x, y = (np.asarray(part) for part in returned[:2])
+    return windows.Samples(x, y, tuple(map(str, returned[2])) if len(returned) == 3 else None)
+
+
+def _divide(x: NDArray[np.float32], y: NDArray[np.int64], share: float, seed: int) -> tuple[Labeled, Labeled | None]:
+    """Hold out `share` of every class; None when that is nothing."""
+    order = generator(seed, "validation").permutation(len(y))
+    held = [order[y[order] == label][: round(share * int((y == label).sum()))] for label in np.unique(y)]
+    out_rows = np.sort(np.concatenate(held)) if held else np.zeros(0, np.int64)
+    if not len(out_rows):
+        return (x, y), None
+    rest = np.setdiff1d(np.arange(len(y)), out_rows)
+    return (x[rest], y[rest]), (x[out_rows], y[out_rows])
+
+
+def _trained(
+    model: nn.Module | ExportedProgram, fit: Labeled, epochs: int, standardize: bool, seed: int, show: Report
+) -> nn.Module:
+    from calibrant.bench import training
+    from calibrant.frontend import source
+
+    net = source.trainable(model)
+    x, y = fit
+    if standardize:
+        mean, std = training.standardization(x)
+        x = (x - mean) / std
+    return training.train(net, x, y, epochs=epochs, seed=seed, progress=show)
+
+
+def _labeled(show: Report, prefix: str) -> Report:
+    return lambda stage, done, total: show(f"{prefix}: {stage}", done, total)
+
+
+def _show(target: Path, made: dict[int, Prepared], bits: int) -> None:
+    chosen = made[bits].report
+    where = "held-out" if chosen["accuracy_held_out"] else "training"
+    rows = table("weights", "accuracy", "weight bytes", "arena", title=f"{chosen['accuracy_samples']} {where} samples")
+    rows.add_row("float", fraction(chosen["accuracy_float"]), f"{4 * chosen['parameters']:,}", "")
+    for width, prepared in made.items():
+        facts = prepared.report
+        cells = (fraction(facts["accuracy_quantized"]), f"{facts['weight_bytes']:,}", f"{facts['arena_bytes']:,}")
+        rows.add_row(f"{width} bits", *cells)
+    out.print(rows)
+    out.print(f"wrote {target}: {size(target.stat().st_size)}, {bits}-bit weights, `calibrant inspect` shows more")

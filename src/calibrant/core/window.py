@@ -1,0 +1,137 @@
+"""Windows at the door: check what a caller hands in, then standardize and quantize it to the program's input codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrant.core.errors import DataError
+from calibrant.core.qparams import QParams
+from calibrant.core.records import Preprocess, Tensor
+
+UNLABELED = -1
+_AXES = {1: ("features",), 2: ("channels", "time steps"), 3: ("channels", "rows", "columns")}
+
+
+def check_window(x: Any, input_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The window as float32[N, *input_shape], every value finite.
+
+    Parameters
+    ----------
+    x : array-like [N, *input_shape]
+        Floats or integers.
+    input_shape : tuple of int
+        (features,), (channels, time) or (channels, rows, columns).
+
+    Raises
+    ------
+    DataError
+        Wrong dtype or shape, no samples, NaN or infinity (also what overflows float32).
+    """
+    if len(input_shape) not in _AXES:
+        raise DataError(f"window: expected samples with 1 to 3 axes, got shape {_shape(input_shape)}")
+    array = _array(x, "window")
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"window: expected floats or integers, got dtype {array.dtype}")
+    expected = ("N", *input_shape)
+    if array.ndim != len(expected):
+        raise DataError(f"window: expected shape {_shape(expected)}, got {_shape(array.shape)}")
+    for axis, want, got in zip(_AXES[len(input_shape)], input_shape, array.shape[1:], strict=True):
+        if want != got:
+            raise DataError(f"window: expected {want} {axis} (shape {_shape(expected)}), got {got} in {array.shape}")
+    if len(array) == 0:
+        raise DataError(f"window: expected at least 1 sample (shape {_shape(expected)}), got 0")
+    with np.errstate(over="ignore"):  # an overflow shows as infinity below
+        values = array.astype(np.float32)
+    finite = np.isfinite(values)
+    if not finite.all():
+        first = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), finite.shape))
+        raise DataError(f"window: expected finite values, got {array[first]} at index {first}")
+    return values
+
+
+def encode(x: Any, tensor: Tensor, preprocess: Preprocess, input_shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """Input codes of a window: checked, standardized per channel in float32, quantized, channels last.
+
+    Parameters
+    ----------
+    x : array-like [N, *input_shape]
+        Floats or integers. Series [N, C, T], images [N, C, H, W] or vectors [N, F].
+    tensor : Tensor
+        The program's input: its scale and zero point quantize.
+    preprocess : Preprocess
+        float32[C] mean and standard deviation.
+    input_shape : tuple of int
+        The shape of one sample as the caller knows it.
+
+    Returns
+    -------
+    int8[N, height, width, channels]
+        Height 1 for a series, height and width 1 for vectors.
+
+    Raises
+    ------
+    DataError
+        See :func:`check_window`.
+
+    Examples
+    --------
+    >>> tensor = Tensor("x", height=1, width=3, channels=2, scale=0.5, zero_point=0)
+    >>> unit = Preprocess(np.zeros(2, np.float32), np.ones(2, np.float32))
+    >>> encode([[[1.0, 2.0, 3.0], [-1.0, -2.0, 1e9]]], tensor, unit, (2, 3)).tolist()
+    [[[[2, -2], [4, -4], [6, 127]]]]
+    >>> encode(np.zeros((1, 3, 3)), tensor, unit, (2, 3))
+    Traceback (most recent call last):
+    calibrant.core.errors.DataError: window: expected 2 channels (shape (N, 2, 3)), got 3 in (1, 3, 3)
+    """
+    values = check_window(x, input_shape)
+    per_channel = (-1, *(1,) * (len(input_shape) - 1))
+    with np.errstate(over="ignore"):  # saturates when quantized
+        values = (values - preprocess.mean.reshape(per_channel)) / preprocess.std.reshape(per_channel)
+        codes = QParams(tensor.scale, tensor.zero_point).quantize(values)
+    channels_last = np.ascontiguousarray(np.moveaxis(codes, 1, -1))
+    return channels_last.reshape(len(codes), tensor.height, tensor.width, tensor.channels)
+
+
+def check_labels(y: Any, n: int, classes: int) -> NDArray[np.int64]:
+    """Labels as int64[n], each a class in 0..classes-1 or -1 for unlabeled.
+
+    Raises
+    ------
+    DataError
+        Wrong dtype, wrong length, or a label out of range; names the first bad position.
+
+    Examples
+    --------
+    >>> check_labels([0, -1, 2], 3, 3).tolist()
+    [0, -1, 2]
+    >>> check_labels([0, 3], 2, 3)
+    Traceback (most recent call last):
+    calibrant.core.errors.DataError: labels: expected classes 0 to 2 or -1 for unlabeled, got 3 at index 1
+    """
+    array = _array(y, "labels")
+    if array.dtype.kind not in "iu":
+        raise DataError(f"labels: expected integers, got dtype {array.dtype}")
+    if array.shape != (n,):
+        raise DataError(f"labels: expected shape ({n},) as the window has {n} samples, got {array.shape}")
+    wrong = (array >= classes) | (array < UNLABELED)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise DataError(
+            f"labels: expected classes 0 to {classes - 1} or -1 for unlabeled, got {array[first]} at index {first}"
+        )
+    return array.astype(np.int64)
+
+
+def _array(value: Any, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{what}: expected an array of numbers, got {type(value).__name__} ({error})") from None
+
+
+def _shape(dims: tuple[object, ...]) -> str:
+    """A shape in words: (N, 45, 125)."""
+    return "(" + ", ".join(str(d) for d in dims) + ("," if len(dims) == 1 else "") + ")"

@@ -1,0 +1,183 @@
+"""The server's composition: a torch model and its training data go in, an artifact comes out, one call a stage."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calibrant import coreset as coresets
+from calibrant import feedback, frontend, passes, plan, quantize
+from calibrant.artifact import Artifact
+from calibrant.core.dtype import pack
+from calibrant.core.errors import DataError
+from calibrant.core.logits import logits
+from calibrant.core.records import Coreset, FlipSettings, Preprocess
+from calibrant.core.window import check_labels, check_window, encode
+from calibrant.graph.graph import Graph
+from calibrant.runtime.engine import Engine
+
+Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
+Progress = Callable[[str, int, int], None]
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` returns: the artifact, and what a researcher wants beside it.
+
+    `net` is the fine-tuned fake-quantized torch module, `graph` its annotated graph, `report` plain JSON values.
+    """
+
+    artifact: Artifact
+    net: quantize.FakeQuantNet
+    graph: Graph
+    report: dict[str, Any]
+
+
+def prepare(
+    model: torch.nn.Module | torch.export.ExportedProgram,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    *,
+    bits: int = 4,
+    activation_bits: int = 8,
+    coreset: int = 20,
+    coreset_rule: str = "balanced",
+    classes: tuple[str, ...] | None = None,
+    standardize: bool = True,
+    epochs: int | None = None,
+    seed: int = 0,
+    form: str = "pooled",
+    steps: int | None = None,
+    validation: Labeled | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Quantize a trained model, choose its coreset, learn its feedback, plan its memory.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or torch.export.ExportedProgram
+        A trained classifier of [N, C, T], [N, C, H, W] or [N, F]; it sees standardized inputs when `standardize`.
+    x, y : float32[N, ...], int64[N]
+        Training samples in physical units, and their classes.
+    bits : {2, 4, 8}
+        Weight bits.
+    activation_bits : int
+        2 to 8.
+    coreset : int
+        Samples that travel with the model.
+    coreset_rule : str
+        One of `calibrant.coreset.RULES`.
+    classes : tuple of str, optional
+        Names; default "0", "1", ...
+    standardize : bool
+        Whether the device standardizes channels with the training statistics before quantization.
+    epochs : int, optional
+        Fine-tuning epochs; default by bit-width.
+    seed : int
+    form, steps
+        Defaults of the flip updater, see `FlipSettings`.
+    validation : (x, y), optional
+        Held-out samples for the report; without them accuracies are those of the training samples.
+    progress : callable, optional
+        Called with (stage, done, total).
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    ModelError
+        An unsupported op or shape.
+    DataError
+        Samples or labels that do not fit.
+    """
+    x = check_window(x, np.shape(x)[1:])
+    names = classes or tuple(str(c) for c in range(int(np.max(y, initial=0)) + 1))
+    y = check_labels(y, len(x), len(names))
+    if (y < 0).any():
+        raise DataError(f"training labels: expected a class for every sample, got {int((y < 0).sum())} unlabeled")
+    preprocess = _statistics(x) if standardize else _identity(x.shape[1])
+    standardized = _apply(preprocess, x)
+
+    if progress:
+        progress("export", 0, 1)
+    folded = passes.run(frontend.from_torch(model, torch.from_numpy(standardized[:2])))
+    if progress:
+        progress("export", 1, 1)
+    ranges = quantize.observe_ranges(folded, standardized, quantize.percentile(activation_bits))
+    annotated = quantize.annotate(folded, ranges, bits, activation_bits)
+    net = quantize.FakeQuantNet(annotated)
+    quantize.finetune(net, standardized, y, epochs=epochs, seed=seed, progress=progress)
+    learned = feedback.learn(net, standardized, y, seed=seed, progress=progress)
+    program, constants = plan.lower(quantize.to_integer(net))
+    chosen = coresets.select(coreset_rule, y, coreset, seed)
+    input_shape = tuple(int(n) for n in x.shape[1:])
+    artifact = Artifact(
+        program=program,
+        constants=constants,
+        preprocess=preprocess,
+        feedback=learned,
+        coreset=Coreset(encode(x[chosen], program.tensors[program.input], preprocess, input_shape), y[chosen]),
+        classes=names,
+        input_shape=input_shape,
+        settings=FlipSettings(form=form) if steps is None else FlipSettings(form=form, steps=steps),
+    )
+    held = validation or (x, y)
+    report = {
+        "bits": bits,
+        "activation_bits": activation_bits,
+        "accuracy_float": _float_accuracy(folded, _apply(preprocess, held[0]), held[1]),
+        "accuracy_quantized": accuracy(artifact, Engine(program, constants), *held),
+        "accuracy_samples": len(held[1]),
+        "accuracy_held_out": validation is not None,
+        "parameters": program.weight_count + program.channel_count,
+        "weight_bytes": sum(len(pack(constants.weights[s.weight_slice], s.bits)) for s in program.layers),
+        "arena_bytes": program.arena_bytes,
+        "feedback_bytes": int(learned.matrix.nbytes),
+        "coreset_bytes": int(artifact.coreset.x.nbytes),
+        "coreset_rule": coreset_rule,
+        "seed": seed,
+        "training_sha256": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
+    }
+    return Prepared(replace(artifact, report=report), net, annotated, report)
+
+
+def accuracy(artifact: Artifact, engine: Engine, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
+    """Share of samples that the engine's current weights classify as `y`."""
+    codes = encode(x, artifact.program.tensors[artifact.program.input], artifact.preprocess, artifact.input_shape)
+    scores = logits(engine.infer(codes), artifact.program, artifact.constants)
+    return float((scores.argmax(axis=1) == y).mean())
+
+
+def _statistics(x: NDArray[np.float32]) -> Preprocess:
+    axes = (0, *range(2, x.ndim))
+    std = x.std(axis=axes, dtype=np.float64)
+    return Preprocess(
+        x.mean(axis=axes, dtype=np.float64).astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+    )
+
+
+def _identity(channels: int) -> Preprocess:
+    return Preprocess(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+
+
+def _apply(preprocess: Preprocess, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    shape = (-1, *([1] * (x.ndim - 2)))
+    standardized: NDArray[np.float32] = (x - preprocess.mean.reshape(shape)) / preprocess.std.reshape(shape)
+    return standardized
+
+
+def _float_accuracy(folded: Graph, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
+    net = quantize.FakeQuantNet(folded)
+    with torch.no_grad():
+        scores = [net(torch.from_numpy(x[i : i + _BATCH])).numpy() for i in range(0, len(x), _BATCH)]
+    return float((np.concatenate(scores).argmax(axis=1) == y).mean())

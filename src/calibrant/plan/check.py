@@ -1,0 +1,96 @@
+"""An independent verifier of memory plans: it shares no code with the planner and trusts nothing but the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from calibrant.core.errors import PlanError
+from calibrant.core.records import Program
+
+ALIGNMENT = 64
+Place = tuple[str, int, int]  # what lies there, offset, bytes
+
+
+def check(program: Program) -> None:
+    """Refuse a program whose plan could make one piece of memory overwrite another that is still needed.
+
+    It walks the ops once forward (what is written before it is read) and once backward (what is still needed), and
+    at every op compares all memory in use then.
+
+    Raises
+    ------
+    PlanError
+        An id out of range, a tensor that is read before it is written or written twice, an offset that is misaligned
+        or leaves the arena, or two pieces of memory in use at once that overlap.
+
+    Examples
+    --------
+    >>> from calibrant.core.records import Op, Tensor
+    >>> x, y = Tensor("x", 1, 96, 1, 0.1, 0), Tensor("y", 1, 96, 1, 0.1, 0)
+    >>> check(Program((x, y), (Op("rescale", (0,), 1, {}),), (), 0, 1, offsets=(0, 64), arena_bytes=192))
+    Traceback (most recent call last):
+    calibrant.core.errors.PlanError: op 0 (rescale): tensor 'x', 96 bytes at 0, overlaps tensor 'y' at 64, both in use
+    """
+    _check_ids(program)
+    _check_order(program)
+    places = list(_places(program))
+    _check_places(program, places)
+    needed: set[int] = {program.output}
+    for at in range(len(program.ops) - 1, -1, -1):
+        op = program.ops[at]
+        in_use = needed | set(op.inputs) | {op.output}
+        _check_apart(f"op {at} ({op.kind})", [places[i] for i in in_use] + [places[len(program.tensors) + at]])
+        needed = (needed - {op.output}) | set(op.inputs)
+
+
+def _check_ids(program: Program) -> None:
+    count = len(program.tensors)
+    if len(program.offsets) != count:
+        raise PlanError(f"plan: expected {count} offsets, one per tensor, got {len(program.offsets)}")
+    ids = [("input", program.input), ("output", program.output)]
+    for at, op in enumerate(program.ops):
+        ids += [(f"op {at} ({op.kind})", i) for i in (*op.inputs, op.output)]
+        if op.layer != -1 and not 0 <= op.layer < len(program.layers):
+            raise PlanError(f"op {at} ({op.kind}): expected a layer below {len(program.layers)}, got {op.layer}")
+    for where, i in ids:
+        if not 0 <= i < count:
+            raise PlanError(f"{where}: expected a tensor id below {count}, got {i}")
+
+
+def _check_order(program: Program) -> None:
+    written = {program.input}
+    for at, op in enumerate(program.ops):
+        for i in op.inputs:
+            if i not in written:
+                raise PlanError(f"op {at} ({op.kind}): reads tensor '{program.tensors[i].name}' before it is written")
+        if op.output in written:
+            raise PlanError(f"op {at} ({op.kind}): writes tensor '{program.tensors[op.output].name}' a second time")
+        written.add(op.output)
+    if program.output not in written:
+        raise PlanError(f"output: tensor '{program.tensors[program.output].name}' is written by no op")
+
+
+def _places(program: Program) -> Iterator[Place]:
+    """Where all tensors, then the scratch of all ops lie."""
+    for tensor, offset in zip(program.tensors, program.offsets, strict=True):
+        size = tensor.height * tensor.width * tensor.channels * (4 if tensor.bits == 32 else 1)
+        yield f"tensor '{tensor.name}'", offset, size
+    for at, op in enumerate(program.ops):
+        yield f"scratch of op {at} ({op.kind})", op.attrs.get("scratch_offset", 0), op.attrs.get("scratch_bytes", 0)
+
+
+def _check_places(program: Program, places: list[Place]) -> None:
+    for what, offset, nbytes in places:
+        if offset % ALIGNMENT:
+            raise PlanError(f"{what}: expected an offset that is a multiple of {ALIGNMENT}, got {offset}")
+        if offset < 0 or nbytes < 0 or offset + nbytes > program.arena_bytes:
+            raise PlanError(f"{what}: expected to lie in an arena of {program.arena_bytes}, got {nbytes} at {offset}")
+
+
+def _check_apart(where: str, in_use: list[Place]) -> None:
+    """No two pieces of memory overlap: in order of offset, some neighbors do if any two do."""
+    ordered = sorted((place for place in in_use if place[2] > 0), key=lambda place: place[1])
+    for (what, offset, nbytes), (other, start, _) in pairwise(ordered):
+        if offset + nbytes > start:
+            raise PlanError(f"{where}: {what}, {nbytes} bytes at {offset}, overlaps {other} at {start}, both in use")

@@ -1,0 +1,213 @@
+"""A graph of integers becomes a program: channels-last, flat constants, multipliers, proved bounds, an arena plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrant.core.dtype import BIAS_LIMIT, weight_range
+from calibrant.core.errors import ModelError, PlanError
+from calibrant.core.qparams import QParams
+from calibrant.core.records import Constants, Layer, Op, Program, Tensor
+from calibrant.core.scratch import scratch_bytes
+from calibrant.graph.graph import Graph, Node
+from calibrant.graph.verify import verify
+from calibrant.ops import clamp_codes
+from calibrant.ops.conv import multipliers
+from calibrant.ops.move import move_multiplier
+from calibrant.ops.pointwise import add_multipliers
+from calibrant.ops.pool import mean_multiplier
+from calibrant.plan.arena import place
+from calibrant.plan.check import check
+
+CODES = (-128, 127)
+LARGEST_INPUT = 255  # |x - z_x| of any int8 code and zero point; the C library proves its bound with the same number
+ACCUMULATOR_LIMIT = 2**31
+WINDOW_ATTRS = ("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w")
+
+Attrs = dict[str, int]
+
+
+def lower(graph: Graph) -> tuple[Program, Constants]:
+    """The program and the constants of an integer graph, planned and checked.
+
+    Parameters
+    ----------
+    graph : Graph of stage ``integer``
+
+    Returns
+    -------
+    Program, Constants
+        One layer per weighted node, in order and with its name. A flatten becomes nothing; a linear layer after it is
+        a convolution with the whole map as kernel.
+
+    Raises
+    ------
+    ModelError
+        If the graph is not legal at its stage, or a flattened map feeds anything but linear layers.
+    PlanError
+        If an accumulator could reach 2^31 with every weight at the limit of its width.
+    """
+    if graph.stage != "integer":
+        raise ModelError(f"lower: expected a graph of stage 'integer', got '{graph.stage}'")
+    verify(graph)
+    tensors, ids = _tensors(graph)
+    layers: list[Layer] = []
+    rows: list[_Row] = [_NO_ROWS]
+    ops: list[Op] = []
+    for node in graph.nodes:
+        if node.op == "flatten":
+            continue
+        source, output = tensors[ids[node.inputs[0]]], tensors[ids[node.output]]
+        layer = -1
+        if node.op in ("conv2d", "linear"):
+            layer = len(layers)
+            rows.append(_constants(graph, node, source, output))
+            layers.append(_layer(node, source, layers))
+            attrs = _conv2d(node, layers[-1])
+        else:
+            attrs = RULES[node.op](graph, node)
+        low, high = CODES if output.bits == 32 else clamp_codes(node.attrs, _qparams(graph, node.output))
+        kind = KINDS.get(node.op, node.op)
+        attrs |= {"clamp_low": low, "clamp_high": high, "rounding": 0, "scratch_offset": 0}
+        attrs["scratch_bytes"] = scratch_bytes(kind, source, output, attrs)
+        ops.append(Op(kind, tuple(ids[name] for name in node.inputs), ids[node.output], attrs, layer))
+    program = place(tuple(tensors), tuple(ops), tuple(layers), ids[graph.input], ids[graph.output])
+    check(program)
+    return program, Constants(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+_Row = tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
+_NONE = np.empty(0, np.int32)
+_NO_ROWS: _Row = np.empty(0, np.int8), _NONE, _NONE, _NONE, np.empty(0, np.float32)
+
+
+def _tensors(graph: Graph) -> tuple[list[Tensor], dict[str, int]]:
+    """Tensors in order of computation, and the tensor id of every value; a flattened value is its source's tensor."""
+    tensors: list[Tensor] = []
+    ids: dict[str, int] = {}
+    raw = {node.output for node in graph.nodes if node.attrs.get("output_bits") == 32}
+    for name in (graph.input, *(node.output for node in graph.nodes)):
+        node = graph.producer(name)
+        if node is not None and node.op == "flatten":
+            _check_flatten(graph, node)
+            ids[name] = ids[node.inputs[0]]
+            continue
+        shape, q = graph.values[name].shape, _qparams(graph, name)
+        channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
+        ids[name] = len(tensors)
+        tensors.append(Tensor(name, height, width, channels, q.scale, q.zero_point, 32 if name in raw else 8))
+    return tensors, ids
+
+
+def _check_flatten(graph: Graph, node: Node) -> None:
+    """A flattened map is channels-last in memory: only a linear layer, whose columns are permuted, may read it."""
+    shape = graph.values[node.inputs[0]].shape
+    readers = [reader.op for reader in graph.consumers(node.output)]
+    if shape[1:] in ((), (1, 1)) or (node.output != graph.output and set(readers) == {"linear"}):
+        return
+    raise ModelError(
+        f"flatten '{node.name}': expected only linear layers to read a flattened map of shape {list(shape)}, got "
+        f"{'the output' if node.output == graph.output else sorted(set(readers))}; pool to 1x1 or add a linear layer"
+    )
+
+
+def _qparams(graph: Graph, name: str) -> QParams:
+    qparams = graph.values[name].qparams
+    if qparams is None:
+        raise ModelError(f"value '{name}': expected quantization parameters, got none")
+    return qparams
+
+
+def _constants(graph: Graph, node: Node, source: Tensor, output: Tensor) -> _Row:
+    """Flat channels-last weights, bias, multiplier, shift and weight scale of a weighted node, its bound proved."""
+    weight, bias, scale = node.params["weight"], node.params["bias"], node.params["weight_scale"]
+    if node.op == "linear":
+        weight = weight.reshape(len(weight), source.channels, source.height, source.width)
+    _prove_bound(node, weight[0].size, bias)
+    if output.bits == 32:
+        multiplier, shift = np.zeros(len(weight), np.int32), np.ones(len(weight), np.int32)
+    else:
+        multiplier, shift = multipliers(source.scale, scale, output.scale)
+    return weight.transpose(0, 2, 3, 1).ravel(), bias, multiplier, shift, scale
+
+
+def _prove_bound(node: Node, taps: int, bias: NDArray[np.int32]) -> None:
+    """No accumulator of the node can leave int32, wherever flips move its weights and bias."""
+    bound = taps * weight_range(node.attrs["weight_bits"])[1] * LARGEST_INPUT
+    channel = int(np.abs(bias.astype(np.int64)).argmax())
+    total = bound + max(abs(int(bias[channel])), BIAS_LIMIT)
+    if total >= ACCUMULATOR_LIMIT:
+        raise PlanError(
+            f"{node.op} '{node.name}': channel {channel}: expected an accumulator below 2^31, got up to {total} "
+            f"({taps} weights of {node.attrs['weight_bits']} bits, bias {bias[channel]})"
+        )
+
+
+def _layer(node: Node, source: Tensor, before: list[Layer]) -> Layer:
+    shape = node.params["weight"].shape
+    kernel = (source.height, source.width) if node.op == "linear" else shape[2:]
+    return Layer(
+        name=node.name,
+        bits=node.attrs["weight_bits"],
+        c_out=shape[0],
+        kernel_h=kernel[0],
+        kernel_w=kernel[1],
+        c_in=source.channels,
+        groups=node.attrs.get("groups", 1),
+        weight_offset=sum(layer.weight_count for layer in before),
+        channel_offset=sum(layer.c_out for layer in before),
+        pooled_offset=sum(layer.c_in for layer in before),
+    )
+
+
+def _conv2d(node: Node, layer: Layer) -> Attrs:
+    kernel = {"kernel_h": layer.kernel_h, "kernel_w": layer.kernel_w, "groups": layer.groups}
+    return _window(node, kernel)
+
+
+def _window(node: Node, attrs: Mapping[str, int]) -> Attrs:
+    """Geometry with what the node leaves out at its neutral value."""
+    neutral = {name: 0 if name.startswith("pad") else 1 for name in WINDOW_ATTRS}
+    given = {name: int(node.attrs[name]) for name in WINDOW_ATTRS if name in node.attrs}
+    return {**neutral, **given, **attrs}
+
+
+def _pool(graph: Graph, node: Node) -> Attrs:
+    adaptive = node.op == "adaptive_avg_pool2d"
+    return _window(node, {"count_include_pad": int(node.attrs.get("count_include_pad", 0)), "adaptive": int(adaptive)})
+
+
+def _mean(graph: Graph, node: Node) -> Attrs:
+    _, height, width = graph.values[node.inputs[0]].shape
+    scales = _qparams(graph, node.inputs[0]).scale, _qparams(graph, node.output).scale
+    multiplier, shift = mean_multiplier(*scales, height * width)
+    return {"multiplier0": multiplier, "shift0": shift}
+
+
+def _add(graph: Graph, node: Node) -> Attrs:
+    first, second = (_qparams(graph, name).scale for name in node.inputs)
+    ratios, shift = add_multipliers(first, second, _qparams(graph, node.output).scale)
+    return {"multiplier0": ratios[0], "multiplier1": ratios[1], "shift0": shift}
+
+
+def _move(graph: Graph, node: Node) -> Attrs:
+    attrs: Attrs = {}
+    for i, name in enumerate(node.inputs):
+        multiplier, shift = move_multiplier(_qparams(graph, name), _qparams(graph, node.output))
+        attrs |= {f"multiplier{i}": multiplier, f"shift{i}": shift}
+    return attrs
+
+
+RULES: Mapping[str, Callable[[Graph, Node], Attrs]] = {
+    "max_pool2d": _pool,
+    "avg_pool2d": _pool,
+    "adaptive_avg_pool2d": _pool,
+    "mean": _mean,
+    "add": _add,
+    "concat": _move,
+    "clamp": _move,
+}
+KINDS = {"linear": "conv2d", "clamp": "rescale"}  # graph op -> op of a program, where the names differ

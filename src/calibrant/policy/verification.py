@@ -1,0 +1,89 @@
+"""What the updater may learn from, and whether its weights may replace the old: pure functions of measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrant.core.fmath import LOSS_ONE
+
+IMPORTANCE_LIMIT = 64  # keeps the updater's integers small
+SIGNIFICANCE = 2  # standard errors by which the held-back loss must rise to count as worse
+HOLDOUT_MINIMUM = 20  # with fewer labels every one is used to learn
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How one set of weights does: accuracy on window and coreset, loss of each held-back sample (Q16 nats), and mean
+    loss in nats over window and coreset."""
+
+    accuracy: float
+    coreset_accuracy: float | None
+    held_loss: NDArray[np.int64]
+    loss: float
+
+    def as_metrics(self, suffix: str) -> dict[str, float | None]:
+        """Fractions for the state's history."""
+        return {f"accuracy_{suffix}": self.accuracy, f"coreset_accuracy_{suffix}": self.coreset_accuracy}
+
+
+def split(count: int, fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices to learn from and indices to hold back, spread evenly over 0..count-1.
+
+    Nothing is held back from fewer than 20 samples.
+
+    Examples
+    --------
+    >>> train, held = split(20, 0.15)
+    >>> held.tolist(), train.size
+    ([3, 10, 16], 17)
+    """
+    kept = round(count * fraction) if count >= HOLDOUT_MINIMUM else 0
+    held = (2 * np.arange(kept, dtype=np.int64) + 1) * count // (2 * max(kept, 1))
+    return np.setdiff1d(np.arange(count, dtype=np.int64), held), held
+
+
+def importance(window: int, coreset: int) -> NDArray[np.int64]:
+    """How often each sample counts, window first: the coreset about as much as the window, so neither is forgotten.
+
+    Examples
+    --------
+    >>> importance(8, 2).tolist(), importance(1, 2).tolist()
+    ([1, 1, 1, 1, 1, 1, 1, 1, 4, 4], [1, 1, 1])
+    """
+    weight = min(max(1, round(window / max(coreset, 1))), IMPORTANCE_LIMIT)
+    return np.repeat(np.array([1, weight], np.int64), [window, coreset])
+
+
+def verdict(before: Measured, after: Measured, coreset_drop: float) -> str | None:
+    """Why new weights do not pass, None if they do.
+
+    The coreset may lose `coreset_drop` of its accuracy. The loss of held-back samples may not rise significantly: a
+    dozen samples cannot tell a little worse from chance, so the paired difference must exceed `SIGNIFICANCE` standard
+    errors (Student's t, computed on integers).
+
+    Examples
+    --------
+    >>> def measured(*losses):
+    ...     return Measured(1.0, 1.0, np.array(losses, np.int64) << 16, 0.0)
+    >>> verdict(measured(1, 1, 2, 1), measured(1, 0, 3, 1), 0.1) is None
+    True
+    >>> verdict(measured(1, 1, 2, 1), measured(2, 3, 3, 2), 0.1)
+    'held-back loss rose from 1.250 to 2.500 on 4 samples'
+    """
+    if before.coreset_accuracy is not None and after.coreset_accuracy is not None:
+        drop = before.coreset_accuracy - after.coreset_accuracy
+        if drop > coreset_drop + 1e-9:  # fractions of a count: 0.1 must let 2 of 20 pass
+            return (
+                f"coreset accuracy fell from {before.coreset_accuracy:.3f} to {after.coreset_accuracy:.3f}, "
+                f"allowed {coreset_drop:g}"
+            )
+    rises = [int(rise) for rise in after.held_loss - before.held_loss]
+    count, total = len(rises), sum(rises)
+    scatter = count * sum(rise * rise for rise in rises) - total * total  # count^2 times the variance
+    if total > 0 and total * total * (count - 1) > SIGNIFICANCE**2 * scatter:
+        means = [int(m.held_loss.sum()) / (LOSS_ONE * count) for m in (before, after)]
+        return f"held-back loss rose from {means[0]:.3f} to {means[1]:.3f} on {count} samples"
+    return None

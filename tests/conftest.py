@@ -1,0 +1,46 @@
+"""Fixtures that every test may use: a small real artifact, its file, and windows it can learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from artifacts import make_artifact, make_window
+from calibrant.artifact import Artifact, write
+
+# Same examples on every run, and a busy machine is no failure.
+settings.register_profile(
+    "calibrant", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("calibrant")
+
+
+@pytest.fixture
+def artifact() -> Artifact:
+    return make_artifact()
+
+
+@pytest.fixture
+def build_artifact() -> Callable[..., Artifact]:
+    return make_artifact
+
+
+@pytest.fixture
+def window(artifact: Artifact) -> tuple[np.ndarray, np.ndarray]:
+    return make_window(artifact)
+
+
+@pytest.fixture
+def build_window() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    return make_window
+
+
+@pytest.fixture
+def artifact_path(artifact: Artifact, tmp_path: Path) -> Path:
+    path = tmp_path / "small.cal"
+    write(path, artifact)
+    return path
