@@ -272,6 +272,7 @@ def _prepare(folder: Path, given: Path | None) -> None:
     from calibrant import data, pipeline, zoo
     from calibrant.bench import training
     from calibrant.bench.workspace import Workspace
+    from calibrant.core.records import Preprocess
 
     if given or os.environ.get("CALIBRANT_DATA"):
         root = data.folder(given)
@@ -289,9 +290,8 @@ def _prepare(folder: Path, given: Path | None) -> None:
         noise = rng.normal(0, 2, (WINDOW, 45, 125))
         window_x = (0.6 * shapes[window_y] + noise + rng.normal(0, 1, (45, 1))).astype(np.float32)
     with training.threads(1):
-        mean, std = training.standardization(x)
         net = zoo.build("cnn", x.shape[1], x.shape[2], len(classes))
-        net = training.train(net, (x - mean) / std, y, epochs=epochs)
+        net = training.train(net, Preprocess.of(x).apply(x), y, epochs=epochs)
         prepared = pipeline.prepare(net, x, y, bits=BITS, coreset=CORESET, classes=classes, steps=STEPS)
     workspace = Workspace(folder)
     workspace.save_module(SETTINGS, net)

@@ -105,8 +105,8 @@ def prepare(
     y = check_labels(y, len(x), len(names))
     if (y < 0).any():
         raise DataError(f"training labels: expected a class for every sample, got {int((y < 0).sum())} unlabeled")
-    preprocess = _statistics(x) if standardize else _identity(x.shape[1])
-    standardized = _apply(preprocess, x)
+    preprocess = Preprocess.of(x) if standardize else _identity(x.shape[1])
+    standardized = preprocess.apply(x)
 
     if progress:
         progress("export", 0, 1)
@@ -135,7 +135,7 @@ def prepare(
     report = {
         "bits": bits,
         "activation_bits": activation_bits,
-        "accuracy_float": _float_accuracy(folded, _apply(preprocess, held[0]), held[1]),
+        "accuracy_float": _float_accuracy(folded, preprocess.apply(held[0]), held[1]),
         "accuracy_quantized": accuracy(artifact, Engine(program, constants), *held),
         "accuracy_samples": len(held[1]),
         "accuracy_held_out": validation is not None,
@@ -158,22 +158,8 @@ def accuracy(artifact: Artifact, engine: Engine, x: NDArray[np.float32], y: NDAr
     return float((scores.argmax(axis=1) == y).mean())
 
 
-def _statistics(x: NDArray[np.float32]) -> Preprocess:
-    axes = (0, *range(2, x.ndim))
-    std = x.std(axis=axes, dtype=np.float64)
-    return Preprocess(
-        x.mean(axis=axes, dtype=np.float64).astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
-    )
-
-
 def _identity(channels: int) -> Preprocess:
     return Preprocess(np.zeros(channels, np.float32), np.ones(channels, np.float32))
-
-
-def _apply(preprocess: Preprocess, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    shape = (-1, *([1] * (x.ndim - 2)))
-    standardized: NDArray[np.float32] = (x - preprocess.mean.reshape(shape)) / preprocess.std.reshape(shape)
-    return standardized
 
 
 def _float_accuracy(folded: Graph, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from calibrant import data, frontend, passes, zoo
-from calibrant.bench.training import accuracy, standardization, train
+from calibrant.bench.training import accuracy, train
 from calibrant.core.logits import logits
+from calibrant.core.records import Preprocess
 from calibrant.graph.graph import Graph
 from calibrant.plan import lower
 from calibrant.quantize import FakeQuantNet, annotate, finetune, observe_ranges, to_integer
@@ -31,8 +32,7 @@ def trained() -> Iterator[tuple[Graph, float, Samples, Samples]]:
     torch.set_num_threads(1)
     domain = data.load("dsa", FOLDER, 1)
     rows, held = data.split(domain, "random", seed=0)
-    mean, std = standardization(domain.x[rows])
-    x = (domain.x - mean) / std
+    x = Preprocess.of(domain.x[rows]).apply(domain.x)
     model = train(zoo.build("cnn", 45, 125, 19, seed=0), x[rows], domain.y[rows], epochs=12)
     graph = passes.run(frontend.from_torch(model, torch.from_numpy(x[:2])))
     test = x[held], domain.y[held]

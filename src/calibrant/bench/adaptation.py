@@ -69,18 +69,13 @@ class Latent:
         self._learner, self._artifact = learner, artifact
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
-        return self._learner.predict(self._seen(x))
+        return self._learner.predict(self._artifact.preprocess.apply(x))
 
     def observe(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
-        self._learner.observe(self._seen(x), y)
+        self._learner.observe(self._artifact.preprocess.apply(x), y)
 
     def added_bytes(self, x: NDArray[np.float32]) -> int:
-        return self._learner.added_bytes(self._seen(x))
-
-    def _seen(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        shape = (-1, *([1] * (x.ndim - 2)))
-        preprocess = self._artifact.preprocess
-        return ((x - preprocess.mean.reshape(shape)) / preprocess.std.reshape(shape)).astype(np.float32)
+        return self._learner.added_bytes(self._artifact.preprocess.apply(x))
 
 
 def flip_bytes(artifact: Artifact, window: int, form: str) -> int:

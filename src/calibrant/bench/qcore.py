@@ -24,6 +24,7 @@ from calibrant.bench import adaptation, report, training, workers
 from calibrant.bench.workspace import Workspace
 from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import DataError
+from calibrant.core.records import Preprocess
 from calibrant.core.version import VERSION
 
 Progress = Callable[[str, int, int], None]
@@ -138,11 +139,10 @@ def train(workspace: Workspace, root: Path, job: Training) -> None:
     domain = data.load(job.dataset, root, job.source)
     rows, _ = data.split(domain, job.split, job.seed)
     x = domain.x[rows]
-    mean, std = training.standardization(x)
     batches = max(1, len(rows) // TRAINING_BATCH)
     net = training.train(
         _network(job, domain),
-        (x - mean) / std,
+        Preprocess.of(x).apply(x),
         domain.y[rows],
         epochs=-(-TRAINING_STEPS // batches),
         batch=TRAINING_BATCH,
@@ -177,7 +177,7 @@ def adapt(workspace: Workspace, root: Path, job: Cell) -> dict[str, Any]:
     stream = data.windows(target.x[rows], target.y[rows], count=WINDOWS, seed=about.seed)
     target_test, source_test = (target.x[held], target.y[held]), (source.x[source_held], source.y[source_held])
 
-    mean, std = training.standardization(source.x[source_train])
+    preprocess = Preprocess.of(source.x[source_train])
     float_net = workspace.load_module(asdict(about), _network(about, source))
     settings = asdict(job.quantization)
     deployed = adaptation.Deployed(
@@ -209,8 +209,8 @@ def adapt(workspace: Workspace, root: Path, job: Cell) -> dict[str, Any]:
         "split": about.split,
         "steps": job.steps,
         "window_samples": len(stream[0][1]),
-        "accuracy_float_source": training.accuracy(float_net, (source_test[0] - mean) / std, source_test[1]),
-        "accuracy_float_target": training.accuracy(float_net, (target_test[0] - mean) / std, target_test[1]),
+        "accuracy_float_source": training.accuracy(float_net, preprocess.apply(source_test[0]), source_test[1]),
+        "accuracy_float_target": training.accuracy(float_net, preprocess.apply(target_test[0]), target_test[1]),
         "accuracy_source_before": source_before,
         "accuracy_target_before": target_before,
         "accuracy_target": on_target,

@@ -94,14 +94,6 @@ def accuracy(model: nn.Module, x: NDArray[np.float32], y: NDArray[np.int64]) -> 
     return hits / len(y)
 
 
-def standardization(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and deviation per channel, float32[1, C, 1...] each, ready to broadcast; constant channels deviate by 1."""
-    axes = (0, *range(2, x.ndim))
-    mean = x.mean(axis=axes, dtype=np.float64, keepdims=True)
-    std = x.std(axis=axes, dtype=np.float64, keepdims=True)
-    return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
-
-
 def _shifted(x: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Tensor:
     if shift == 0:
         return x

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from calibrant.cli.console import out, plain, progress, size
 from calibrant.cli.options import Seed
+from calibrant.core.records import Preprocess
 
 BITS = 4
 EPOCHS = 30
@@ -58,10 +59,10 @@ def demo(
     stream = camera_stream(seed=seed)
     train_x, train_y = stream.train
     test_x, test_y = stream.test
-    mean, std = training.standardization(train_x)
+    preprocess = Preprocess.of(train_x)
     with progress() as show, training.threads(1):  # the same numbers however many cores there are
         net = zoo.build("small_cnn", 1, train_x.shape[2:], 10, seed)
-        net = training.train(net, (train_x - mean) / std, train_y, epochs=EPOCHS, seed=seed, progress=show)
+        net = training.train(net, preprocess.apply(train_x), train_y, epochs=EPOCHS, seed=seed, progress=show)
         prepared = pipeline.prepare(
             net,
             train_x,
@@ -73,7 +74,7 @@ def demo(
             progress=show,
         )
     artifact.write(model_path, prepared.artifact)
-    accuracy_float = training.accuracy(net, (test_x - mean) / std, test_y)
+    accuracy_float = training.accuracy(net, preprocess.apply(test_x), test_y)
     out.print(f"{model_path}: {BITS}-bit weights, {size(model_path.stat().st_size)}")
 
     rows: list[Row] = []

@@ -15,6 +15,7 @@ from calibrant.cli.console import Report, emit, fraction, out, plain, progress, 
 from calibrant.cli.options import Json, Seed, integers, words
 from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError
+from calibrant.core.records import Preprocess
 from calibrant.core.rng import generator
 from calibrant.core.window import check_labels, check_window
 
@@ -211,8 +212,7 @@ def _trained(
     net = source.trainable(model)
     x, y = fit
     if standardize:
-        mean, std = training.standardization(x)
-        x = (x - mean) / std
+        x = Preprocess.of(x).apply(x)
     return training.train(net, x, y, epochs=epochs, seed=seed, progress=show)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,10 +178,30 @@ class Coreset:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Input standardization per channel, (x - mean) / std, before quantization; float32[channels] each."""
+    """Input standardization per channel, (x - mean) / std, before quantization; float32[channels] each.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0, 3.0], [5.0, 5.0]]], np.float32)
+    >>> Preprocess.of(x).apply(x).tolist()
+    [[[-1.0, 1.0], [0.0, 0.0]]]
+    """
 
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, x: NDArray[np.float32]) -> Self:
+        """The statistics of samples [N, channels, ...]; a constant channel deviates by 1."""
+        axes = (0, *range(2, x.ndim))
+        std = x.std(axis=axes, dtype=np.float64)
+        return cls(x.mean(axis=axes, dtype=np.float64).astype(np.float32), np.where(std > 0, std, 1).astype(np.float32))
+
+    def apply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardized samples, float32 of the shape of `x`."""
+        shape = (-1, *(1,) * (x.ndim - 2))
+        standardized: NDArray[np.float32] = (x - self.mean.reshape(shape)) / self.std.reshape(shape)
+        return standardized
 
 
 @dataclass(frozen=True)

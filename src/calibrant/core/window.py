@@ -87,10 +87,8 @@ def encode(x: Any, tensor: Tensor, preprocess: Preprocess, input_shape: tuple[in
     calibrant.core.errors.DataError: window: expected 2 channels (shape (N, 2, 3)), got 3 in (1, 3, 3)
     """
     values = check_window(x, input_shape)
-    per_channel = (-1, *(1,) * (len(input_shape) - 1))
     with np.errstate(over="ignore"):  # saturates when quantized
-        values = (values - preprocess.mean.reshape(per_channel)) / preprocess.std.reshape(per_channel)
-        codes = QParams(tensor.scale, tensor.zero_point).quantize(values)
+        codes = QParams(tensor.scale, tensor.zero_point).quantize(preprocess.apply(values))
     channels_last = np.ascontiguousarray(np.moveaxis(codes, 1, -1))
     return channels_last.reshape(len(codes), tensor.height, tensor.width, tensor.channels)
 

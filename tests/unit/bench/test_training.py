@@ -57,15 +57,6 @@ def test_shift_moves_along_time(samples):
     }
 
 
-def test_standardization_survives_a_constant_channel():
-    x = np.stack([np.full((5, 4), 3.0), generator(0, "test").normal(2, 7, (5, 4))], axis=1).astype(np.float32)
-    mean, std = training.standardization(x)
-    z = (x - mean) / std
-    assert (z[:, 0] == 0).all()
-    assert z[:, 1].mean() == pytest.approx(0, abs=1e-6)
-    assert z[:, 1].std() == pytest.approx(1, abs=1e-5)
-
-
 def test_threads_are_restored():
     before = torch.get_num_threads()
     with training.threads(1):

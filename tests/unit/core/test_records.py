@@ -1,0 +1,23 @@
+"""Records that do more than hold values."""
+
+import numpy as np
+import pytest
+
+from calibrant import Budget
+from calibrant.core.errors import DataError
+from calibrant.core.records import Preprocess
+from calibrant.core.rng import generator
+
+
+def test_standardization_survives_a_constant_channel():
+    x = np.stack([np.full((5, 4), 3.0), generator(0, "test").normal(2, 7, (5, 4))], axis=1).astype(np.float32)
+    z = Preprocess.of(x).apply(x)
+    assert (z[:, 0] == 0).all()
+    assert z[:, 1].mean() == pytest.approx(0, abs=1e-6)
+    assert z[:, 1].std() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_budget_reads_sizes():
+    assert (Budget(ram="2MB").ram, Budget(storage=812).storage, Budget().ram) == (2_000_000, 812, None)
+    with pytest.raises(DataError, match="expected bytes or a size such as 256KB"):
+        Budget(ram="much")
