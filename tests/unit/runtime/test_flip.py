@@ -14,7 +14,7 @@ from calibrant.core.logits import logits
 from calibrant.core.records import FlipSettings, Layer
 from calibrant.core.rng import generator
 from calibrant.runtime.engine import Engine
-from calibrant.runtime.flip import FlipUpdater, _flip, _shift_bias
+from calibrant.runtime.flip import FlipUpdater, _flip, _Gradient, _normalized, _shift_bias
 
 
 @pytest.fixture(params=[2, 4, 8])
@@ -70,6 +70,45 @@ def test_codes_stay_in_range(small_artifact, drifted):
 def test_without_bias_the_bias_stays(small_artifact, drifted):
     engine, _ = _updated(small_artifact, drifted, bias=False)
     assert engine.bias.tobytes() == small_artifact.constants.bias.tobytes()
+
+
+def test_at_its_goal_nothing_moves(small_artifact, drifted):
+    engine, outcome = _updated(small_artifact, drifted, loss_goal=100.0)
+    assert (outcome.steps, outcome.flips) == (0, 0)
+    assert engine.weights.tobytes() == small_artifact.constants.weights.tobytes()
+
+
+def test_it_stops_at_its_goal(small_artifact, drifted):
+    _, full = _updated(small_artifact, drifted, steps=40, loss_goal=0.0)
+    goal = (full.loss_before + full.loss_after) / 2
+    _, stopped = _updated(small_artifact, drifted, steps=40, loss_goal=goal)
+    assert stopped.steps < full.steps == 40
+    assert full.loss_after < stopped.loss_after <= goal
+
+
+def test_importance_counts_like_repetition(small_artifact, drifted):
+    x, y = drifted
+    counts = np.where(np.arange(len(y)) < 5, 3, 1)
+    engine = Engine(small_artifact.program, small_artifact.constants)
+    updater = FlipUpdater(
+        small_artifact.program, small_artifact.constants, small_artifact.feedback, small_artifact.settings
+    )
+    weighted = updater.update(engine, x, y, counts, 0)
+    repeated = updater.update(engine, np.repeat(x, counts, 0), np.repeat(y, counts), np.ones(counts.sum(), int), 0)
+    assert weighted.loss_before == repeated.loss_before
+
+
+@given(st.lists(st.integers(-(2**50), 2**50), min_size=1, max_size=20), st.integers(0, 30))
+def test_normalized_gradients_compare_and_momentum_is_bounded(values, steps):
+    slope = np.array(values, np.int64)
+    scaled = _normalized(slope)
+    peak = np.abs(slope).max()
+    assert peak == 0 or 2**19 <= np.abs(scaled).max() <= 2**20
+    assert peak == 0 or np.abs(scaled / 2.0**20 - slope / 2.0 ** int(peak).bit_length()).max() <= 2**-20
+    gradient = fresh = _Gradient([scaled], scaled, [1])
+    for _ in range(steps):
+        gradient = fresh.after(gradient)
+    assert np.abs(gradient.bias).max() <= 2**22 + 4
 
 
 def test_an_unknown_form_is_refused(small_artifact):
