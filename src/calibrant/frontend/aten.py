@@ -17,7 +17,6 @@ LAYERS = (
     "Conv1d, Conv2d, Linear, BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, clamp, MaxPool, AvgPool, "
     "AdaptiveAvgPool, AdaptiveMaxPool, add, cat, mean, amax, Flatten, Dropout"
 )
-SLICE_END = 2**63 - 1
 
 
 def _argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
