@@ -73,7 +73,9 @@ def test_stream_that_is_no_npz(project: Path, tmp_path: Path, content: bytes) ->
 
 def test_pickles_are_never_loaded(project: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", x=np.array([{"code": "runs"}], dtype=object))
-    refused(calibrant("predict", project / "model.cal", "-i", tmp_path / "p.npz"), "npz")
+    outcome = calibrant("predict", project / "model.cal", "-i", tmp_path / "p.npz")
+    refused(outcome, "p.npz", "another format or pickled objects")
+    assert "allow_pickle" not in outcome.err
 
 
 def test_missing_files(project: Path, tmp_path: Path) -> None:

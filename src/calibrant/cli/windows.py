@@ -42,8 +42,11 @@ def read(path: Path) -> Samples:
                 raise DataError(f"{path}: expected an npz file with 'x', got a single array")
             held = {name: archive[name] for name in ("x", "y", "classes") if name in archive.files}
             names = ", ".join(archive.files) or "nothing"
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: expected an npz file of plain arrays, got {error}") from error
+    except ValueError as error:  # numpy's own text recommends unpickling, which is never safe here
+        fault = "another format or pickled objects"
+        raise DataError(f"{path}: expected an npz file of plain arrays, got {fault}") from error
+    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: expected an npz file of plain arrays, got a damaged one ({error})") from error
     if "x" not in held:
         raise DataError(f"{path}: expected an array 'x', got {names}")
     classes = tuple(str(c) for c in held["classes"].tolist()) if "classes" in held else None
