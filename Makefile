@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint demo test check bench clean
+.PHONY: help setup lint demo test check bench results clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -49,6 +49,9 @@ bench: $(STAMP)  ## time and memory against peers, and a quick calibration proto
 	@$(BIN)/python benchmarks/window.py
 	@if [ -n "$${CALIBRANT_DATA:-}" ]; then $(BIN)/calibrant bench qcore --bits 4 --out OUT/qcore; \
 	else echo "bench: the calibration protocol needs data sets: set CALIBRANT_DATA to their folder"; fi
+
+results: $(STAMP)  ## rerun every table of docs/results.md (needs CALIBRANT_DATA; hours, resumable) and write the page
+	@bash benchmarks/results.sh OUT
 
 clean:  ## remove the environment and what was built
 	rm -rf .venv build demo OUT .pytest_cache .mypy_cache .ruff_cache .hypothesis

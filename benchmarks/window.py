@@ -255,11 +255,11 @@ def _torch(role: str, folder: Path) -> Contest:
         net = workspace.load_module(
             SETTINGS, zoo.build("cnn", model.input_shape[0], model.input_shape[1:], len(model.classes))
         )
-    core, rate = adaptation.core(model), baselines.rate("cnn", BITS)
+    core, tuned = adaptation.core(model), baselines.tuned("bp", "dsa", "cnn", BITS)
     x, y = _window(folder)
 
     def fresh() -> Callable[[], object]:
-        learner = adaptation.Latent(baselines.BackPropagation(net, *core, lr=rate, steps=STEPS), model)
+        learner = adaptation.OnServer(baselines.BackPropagation(net, *core, **tuned, steps=STEPS), model)
         return lambda: learner.observe(x, y)
 
     return fresh, f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}", imported

@@ -16,7 +16,9 @@ from calibrant.core.records import (
     Op,
     Preprocess,
     Program,
+    Reference,
     Tensor,
+    Usual,
 )
 from calibrant.core.rng import generator
 from calibrant.core.scratch import scratch_bytes
@@ -93,9 +95,11 @@ def make_artifact(
             rng.integers(-60, 60, (coreset, 1, length, channels)).astype(np.int8),
             np.arange(coreset, dtype=np.int64) % classes,
         ),
+        reference=Reference.of(rng.normal(0, 10, program.pooled_count), np.full(program.pooled_count, 100.0)),
         classes=tuple(f"class {i}" for i in range(classes)),
         input_shape=(channels, length),
-        settings=settings or FlipSettings(steps=8),
+        usual=Usual(error=0.0078125, distance=0.5),
+        settings=settings or FlipSettings(form="pooled", steps=8, loss_goal=0.03),
         thresholds={"coreset_drop": 1.0, "holdout": 0.15},
         report={"note": "made by tests"},
     )

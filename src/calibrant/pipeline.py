@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 from calibrant import coreset as coresets
 from calibrant import feedback, frontend, passes, plan, quantize
 from calibrant.artifact import Artifact
+from calibrant.core import nibbles
 from calibrant.core.dtype import pack
 from calibrant.core.errors import DataError
 from calibrant.core.logits import logits
-from calibrant.core.records import Coreset, FlipSettings, Preprocess
+from calibrant.core.records import Coreset, FlipSettings, Preprocess, Reference, Usual
 from calibrant.core.window import check_labels, check_window, encode
 from calibrant.graph.graph import Graph
+from calibrant.policy.nearness import DISTANCE_ONE, Features, nearest
 from calibrant.runtime.engine import Engine
 
 Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
 Progress = Callable[[str, int, int], None]
 
 _BATCH = 256
+_TWO_BIT_RATE = 3e-3  # where a code is as large as the weights, small steps take too long
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,13 @@ def prepare(
     activation_bits: int = 8,
     coreset: int = 20,
     coreset_rule: str = "balanced",
+    coreset_bits: int = 8,
+    misses: NDArray[np.int64] | None = None,
     classes: tuple[str, ...] | None = None,
     standardize: bool = True,
     epochs: int | None = None,
     seed: int = 0,
-    form: str = "pooled",
+    form: str = "accumulated",
     steps: int | None = None,
     validation: Labeled | None = None,
     progress: Progress | None = None,
@@ -75,6 +80,11 @@ def prepare(
         Samples that travel with the model.
     coreset_rule : str
         One of `calibrant.coreset.RULES`.
+    coreset_bits : {8, 4}
+        Bits of their input codes, and of what the device adds to them.
+    misses : int64[N], optional
+        Quantization misses from `calibrant.coreset.MissCounter`, for rules that need them. Without, they are counted
+        while a copy of the float network trains on for some epochs, alike for all `bits`.
     classes : tuple of str, optional
         Names; default "0", "1", ...
     standardize : bool
@@ -105,6 +115,9 @@ def prepare(
     y = check_labels(y, len(x), len(names))
     if (y < 0).any():
         raise DataError(f"training labels: expected a class for every sample, got {int((y < 0).sum())} unlabeled")
+    if coreset_bits not in (8, 4):
+        raise DataError(f"coreset bits: expected 8 or 4, got {coreset_bits}")
+    coresets.check(coreset_rule, y, coreset, misses)
     preprocess = Preprocess.of(x) if standardize else _identity(x.shape[1])
     standardized = preprocess.apply(x)
 
@@ -119,31 +132,42 @@ def prepare(
     quantize.finetune(net, standardized, y, epochs=epochs, seed=seed, progress=progress)
     learned = feedback.learn(net, standardized, y, seed=seed, progress=progress)
     program, constants = plan.lower(quantize.to_integer(net))
-    chosen = coresets.select(coreset_rule, y, coreset, seed)
+    engine = Engine(program, constants)
+    need = coresets.RULES[coreset_rule].needs
+    if need == "misses" and misses is None:
+        misses = coresets.count_misses(quantize.FakeQuantNet(folded), standardized, y, seed=seed, progress=progress)
+    points = coresets.features(standardized) if need == "features" else None
+    chosen = coresets.select(coreset_rule, y, coreset, seed, misses, points)
     input_shape = tuple(int(n) for n in x.shape[1:])
+    codes = encode(x, program.tensors[program.input], preprocess, input_shape)
+    reference, outputs, pooled = training_statistics(engine, codes)
     artifact = Artifact(
         program=program,
         constants=constants,
         preprocess=preprocess,
         feedback=learned,
-        coreset=Coreset(encode(x[chosen], program.tensors[program.input], preprocess, input_shape), y[chosen]),
+        coreset=_coreset(codes[chosen], y[chosen], coreset_bits),
+        reference=reference,
         classes=names,
         input_shape=input_shape,
-        settings=FlipSettings(form=form) if steps is None else FlipSettings(form=form, steps=steps),
+        settings=_settings(form, steps, bits),
     )
+    wrong = logits(outputs, program, constants).argmax(axis=1) != y
+    artifact = replace(artifact, usual=usual(artifact, engine, wrong, np.delete(pooled, chosen, axis=0)))
     held = validation or (x, y)
     report = {
         "bits": bits,
         "activation_bits": activation_bits,
         "accuracy_float": _float_accuracy(folded, preprocess.apply(held[0]), held[1]),
-        "accuracy_quantized": accuracy(artifact, Engine(program, constants), *held),
+        "accuracy_quantized": accuracy(artifact, engine, *held),
         "accuracy_samples": len(held[1]),
         "accuracy_held_out": validation is not None,
         "parameters": program.weight_count + program.channel_count,
         "weight_bytes": sum(len(pack(constants.weights[s.weight_slice], s.bits)) for s in program.layers),
         "arena_bytes": program.arena_bytes,
         "feedback_bytes": int(learned.matrix.nbytes),
-        "coreset_bytes": int(artifact.coreset.x.nbytes),
+        "coreset_bytes": _stored_bytes(artifact.coreset),
+        "coreset_bits": coreset_bits,
         "coreset_rule": coreset_rule,
         "seed": seed,
         "training_sha256": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
@@ -158,6 +182,65 @@ def accuracy(artifact: Artifact, engine: Engine, x: NDArray[np.float32], y: NDAr
     return float((scores.argmax(axis=1) == y).mean())
 
 
+def training_statistics(
+    engine: Engine, codes: NDArray[np.int8]
+) -> tuple[Reference, NDArray[np.int32], NDArray[np.int32]]:
+    """One forward pass over training samples int8[N, height, width, channels].
+
+    Returns
+    -------
+    reference : Reference
+    outputs : int32[N, K]
+    pooled : int32[N, channels]
+        Pooled inputs of the last layer.
+    """
+    program = engine.program
+    sums = np.zeros((2, program.pooled_count), np.int64)
+    outputs, last = [], []
+    for start in range(0, len(codes), _BATCH):
+        seen = engine.observe(codes[start : start + _BATCH])
+        pooled = seen.pooled.astype(np.int64)
+        sums += pooled.sum(axis=0), (pooled * pooled).sum(axis=0)
+        outputs.append(seen.outputs)
+        last.append(seen.pooled[:, program.layers[-1].pooled_slice])
+    mean, square = sums / (len(codes) * program.pooled_positions ** np.array([[1], [2]]))
+    return Reference.of(mean, square - mean**2), np.concatenate(outputs), np.concatenate(last)
+
+
+def usual(artifact: Artifact, engine: Engine, wrong: NDArray[np.bool_], pooled: NDArray[np.int32]) -> Usual:
+    """What the drift gate is to expect.
+
+    Parameters
+    ----------
+    artifact : Artifact
+        With its coreset and reference.
+    engine : Engine
+        With its weights.
+    wrong : bool[N]
+        Which training samples the network gets wrong.
+    pooled : int32[M, channels]
+        Pooled inputs of the last layer, of training samples that are not in the coreset.
+    """
+    error = float(wrong.mean())
+    if not len(pooled) or not len(artifact.coreset.y):
+        return Usual(error)
+    features = Features.of(artifact.program, artifact.reference)
+    distance, _ = nearest(features(pooled), features.observed(engine.observe(artifact.coreset.x)))
+    return Usual(error, float(distance.mean()) / DISTANCE_ONE, float(distance.std()) / DISTANCE_ONE)
+
+
+def _coreset(codes: NDArray[np.int8], y: NDArray[np.int64], bits: int) -> Coreset:
+    return Coreset(nibbles.rounded(codes), y, bits=4) if bits == 4 else Coreset(codes, y)
+
+
+def _stored_bytes(coreset: Coreset) -> int:
+    """Bytes of its samples in the artifact."""
+    if coreset.bits == 8:
+        return int(coreset.x.nbytes)
+    held = nibbles.pack(coreset.x)
+    return int(held.low.nbytes + held.step.nbytes + held.packed.nbytes)
+
+
 def _identity(channels: int) -> Preprocess:
     return Preprocess(np.zeros(channels, np.float32), np.ones(channels, np.float32))
 
@@ -167,3 +250,8 @@ def _float_accuracy(folded: Graph, x: NDArray[np.float32], y: NDArray[np.int64])
     with torch.no_grad():
         scores = [net(torch.from_numpy(x[i : i + _BATCH])).numpy() for i in range(0, len(x), _BATCH)]
     return float((np.concatenate(scores).argmax(axis=1) == y).mean())
+
+
+def _settings(form: str, steps: int | None, bits: int) -> FlipSettings:
+    settings = FlipSettings(form=form, rate=_TWO_BIT_RATE if bits == 2 else FlipSettings.rate)
+    return settings if steps is None else replace(settings, steps=steps)

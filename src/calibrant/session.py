@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,16 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.artifact import THRESHOLDS, Artifact, content_hash, read
-from calibrant.core.errors import BudgetError
-from calibrant.core.fmath import LOSS_ONE, cross_entropy
+from calibrant.core.errors import DataError
 from calibrant.core.logits import logits
-from calibrant.core.records import Budget, FlipSettings, UpdateOutcome, UpdateReport, Version
+from calibrant.core.records import Budget, FlipSettings, UpdateReport, Version
 from calibrant.core.window import UNLABELED, check_labels, encode
-from calibrant.memory.delta import difference, weights_sha256
+from calibrant.deployment import Deployment
+from calibrant.lesson import Teacher
+from calibrant.lookout import Lookout, Sighting
+from calibrant.memory.delta import weights_sha256
 from calibrant.memory.store import Store
-from calibrant.policy.verification import Measured, importance, split, verdict
+from calibrant.runtime import footprint, updaters
 from calibrant.runtime.engine import Engine
-from calibrant.runtime.flip import FlipUpdater
+from calibrant.runtime.evaluation import Updater
+from calibrant.selfstudy import SelfStudy
 
 
 class Session:
@@ -32,23 +34,41 @@ class Session:
     artifact : Artifact
     engine : Engine
         Holds the weights in force.
-    updater : FlipUpdater
+    updater : Updater
     store : Store
         Opened for this artifact; its latest version is loaded.
     budget : Budget
+    capacity : int
+        Samples that the coreset may hold.
+    upkeep : bool
+        Whether the coreset is redrawn as labels come.
+    unlabeled : bool
+        Whether windows without labels may teach.
+    gate : bool
+        Whether windows that show no drift are left alone.
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine, updater: FlipUpdater, store: Store, budget: Budget) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        engine: Engine,
+        updater: Updater,
+        store: Store,
+        budget: Budget,
+        capacity: int,
+        upkeep: bool,
+        unlabeled: bool,
+        gate: bool,
+    ) -> None:
         self._artifact, self._engine, self._updater = artifact, engine, updater
-        self._store, self._budget = store, budget
-        self._thresholds = {**THRESHOLDS, **artifact.thresholds}
-        self._check_ram()
-        self._head: Version = store.head()
-        constants = artifact.constants
-        self._weights: NDArray[np.int8]
-        self._bias: NDArray[np.int32]
-        self._weights, self._bias = store.weights_at(self._head.number, constants.weights, constants.bias)
-        engine.load(self._weights, self._bias)
+        self._store, self._budget, self._capacity, self._gated = store, budget, capacity, gate
+        self._check_ram(0)
+        limits = {**THRESHOLDS, **artifact.thresholds}
+        drop, holdout = limits["coreset_drop"], limits["holdout"]
+        self._teacher = Teacher(artifact.program, artifact.constants, engine, updater, drop, holdout)
+        self._study = SelfStudy(artifact, engine, drop) if unlabeled else None
+        self._deployed = deployed = Deployment(artifact, engine, store, capacity, limits["source_share"], upkeep)
+        self._lookout = Lookout(artifact, engine, deployed.head, deployed.gate()) if gate else None
 
     @classmethod
     def open(
@@ -59,6 +79,11 @@ class Session:
         variant: str | None = None,
         settings: FlipSettings | None = None,
         verify: Path | str | None = None,
+        updater: Updater | None = None,
+        capacity: int | None = None,
+        upkeep: bool = True,
+        unlabeled: bool = True,
+        gate: bool = True,
     ) -> Self:
         """Open an artifact and continue from the latest version of its state.
 
@@ -76,21 +101,38 @@ class Session:
             Instead of the artifact's.
         verify : Path or str, optional
             Public key that must have signed the artifact.
+        updater : Updater, optional
+            Instead of one made of the artifact and `settings`.
+        capacity : int, optional
+            Samples to keep, at least 1; as many as the artifact brings without. What is more than that is room for
+            samples of the stream; a full coreset is redrawn.
+        upkeep : bool
+            False: labeled samples are learned from but not kept.
+        unlabeled : bool
+            False: nothing is learned from windows without labels.
+        gate : bool
+            False: every window is learned from, not only those that show drift.
 
         Raises
         ------
         ArtifactError
             The artifact is malformed or its signature is not good.
+        DataError
+            `capacity` or `settings` are out of range.
         StateError
             The state is missing its folder, foreign, damaged, or of another artifact.
         BudgetError
             RAM or storage would be exceeded; says by how much.
         """
         artifact = read(path, verify=verify)
+        if capacity is not None and capacity < 1:
+            raise DataError(f"coreset capacity: expected at least 1 sample, got {capacity}")
+        room = len(artifact.coreset.y) if capacity is None else capacity
         constants, limits = artifact.constants, budget or Budget()
-        _check_budget(limits.ram, artifact.program.arena_bytes, "the arena alone")  # before anything is allocated
+        footprint.check(limits.ram, artifact.program.arena_bytes, "the arena alone")  # before anything is allocated
         engine = Engine(artifact.program, constants, variant)
-        updater = FlipUpdater(artifact.program, constants, artifact.feedback, settings or artifact.settings)
+        if updater is None:
+            updater = updaters.build(artifact, settings or artifact.settings)
         store = Store.open(
             state,
             artifact=content_hash(artifact),
@@ -99,7 +141,7 @@ class Session:
             storage=limits.storage,
         )
         try:
-            return cls(artifact, engine, updater, store, limits)
+            return cls(artifact, engine, updater, store, limits, room, upkeep, unlabeled, gate)
         except BaseException:
             store.close()
             raise
@@ -117,7 +159,7 @@ class Session:
     @property
     def version(self) -> Version:
         """The version in force."""
-        return self._head
+        return self._deployed.head
 
     @property
     def variant(self) -> str:
@@ -149,7 +191,10 @@ class Session:
         return self._logits(self._encode(x))
 
     def observe(self, x: Any, y: Any = None) -> UpdateReport:
-        """Learn from a window if it has labels; verify; commit one new version or restore the last.
+        """Learn from a window; verify; commit one new version or restore the last.
+
+        Labels teach most. Without any, the window's statistics and the classes it sees itself may teach a little, see
+        `selfstudy`; losses and accuracies in the report are then of the coreset.
 
         Parameters
         ----------
@@ -174,43 +219,80 @@ class Session:
         """
         started = time.perf_counter()
         codes = self._encode(x)
-        labels = np.full(len(codes), UNLABELED) if y is None else check_labels(y, len(codes), len(self.classes))
-        labeled = np.flatnonzero(labels != UNLABELED)
-        if labeled.size == 0:
-            return self._stay("skipped", "no labels", len(codes), 0, started)
-        known = codes[labeled], labels[labeled]
-        train, held = split(labeled.size, self._thresholds["holdout"])
-        before = self._measure(*known, held)
-        settled = False
-        try:
-            outcome, after = self._learn(*known, train, held, before)
-            report = self._settle(outcome, before, after, held.size, len(codes), labeled.size, started)
-            settled = report.decision == "committed"
-        finally:
-            if not settled:
-                self._restore()
-        return report
+        return self._learn(codes, self._labels(y, codes), started)
+
+    def defer(self, x: Any) -> int:
+        """Keep a window whose labels come later; a few wait at most, the oldest goes first.
+
+        Parameters
+        ----------
+        x : array-like [N, *input_shape]
+
+        Returns
+        -------
+        int
+            The ticket for :meth:`label`. It stays good when the session is closed and its state opened again.
+
+        Raises
+        ------
+        DataError, BudgetError, StateError
+            As :meth:`observe`.
+        """
+        return self._store.defer(self._encode(x))
+
+    def label(self, ticket: int, y: Any) -> UpdateReport:
+        """Learn from a window that was deferred, as :meth:`observe` would; the ticket is then used up.
+
+        Parameters
+        ----------
+        ticket : int
+            From :meth:`defer`.
+        y : array-like of int [N]
+            Classes, -1 where unlabeled.
+
+        Raises
+        ------
+        StateError
+            The ticket is unknown, used up or expired; else as :meth:`observe`. After an error the window still waits.
+        """
+        started = time.perf_counter()
+        entry = self._artifact.program.tensors[self._artifact.program.input]
+        codes = self._store.deferred(int(ticket), (entry.height, entry.width, entry.channels))
+        self._check_ram(len(codes))
+        return self._learn(codes, self._labels(y, codes), started, int(ticket))
+
+    def forget(self) -> int:
+        """Delete every sample of the stream from the state, coreset and deferred windows, and overwrite their bytes.
+
+        The coreset is the artifact's again. The weights keep what they learned: roll back to undo that as well.
+
+        Returns
+        -------
+        int
+            How many samples of the coreset are gone.
+
+        Raises
+        ------
+        StateError
+            The state cannot be written, or the bytes not overwritten.
+        """
+        return self._deployed.forget()
 
     def versions(self) -> tuple[Version, ...]:
         """The state's history, oldest first."""
         return self._store.versions()
 
     def rollback(self, to: int) -> Version:
-        """Restore version `to` bit for bit, as a new version that points back; nothing is erased.
+        """Restore the weights of version `to` bit for bit, as a new version that points back; nothing is erased.
+
+        The coreset stays as it is: the labels in it are true whatever the weights are. :meth:`forget` resets it.
 
         Raises
         ------
         StateError
             No such version (names the range), or the state is damaged or cannot be written.
         """
-        constants = self._artifact.constants
-        weights, bias = self._store.weights_at(to, constants.weights, constants.bias)
-        try:
-            version = self._store.rollback(to)
-            self._adopt(version, weights, bias)
-        finally:
-            self._restore()
-        return version
+        return self._deployed.rollback(to)
 
     def close(self) -> None:
         """Close the state; every committed version is already safe."""
@@ -227,148 +309,89 @@ class Session:
     def _encode(self, x: Any) -> NDArray[np.int8]:
         artifact = self._artifact
         codes = encode(x, artifact.program.tensors[artifact.program.input], artifact.preprocess, artifact.input_shape)
-        self._check_ram(codes)
+        self._check_ram(len(codes))
         return codes
 
     def _logits(self, codes: NDArray[np.int8]) -> NDArray[np.float32]:
         return logits(self._engine.infer(codes), self._artifact.program, self._artifact.constants)
 
+    def _labels(self, y: Any, codes: NDArray[np.int8]) -> NDArray[np.int64]:
+        return np.full(len(codes), UNLABELED) if y is None else check_labels(y, len(codes), len(self.classes))
+
     def _learn(
+        self, codes: NDArray[np.int8], labels: NDArray[np.int64], started: float, ticket: int | None = None
+    ) -> UpdateReport:
+        """Decide what can be learned from a window, learn it, and settle it."""
+        known, deployed = np.flatnonzero(labels != UNLABELED), self._deployed
+        if known.size == 0 and self._study is None:
+            return self._stay("skipped", "no labels", len(codes), 0, started, ticket)
+        x, y = codes[known], labels[known]
+        facts: dict[str, Any] = {"labels": known.size, "samples": len(codes)}
+        try:
+            sighting = self._sighting(codes, labels, known.size)
+            if sighting is not None and not sighting.judgment.adapt:
+                return self._stay(
+                    "skipped", f"gate: {sighting.judgment.reason}", len(codes), known.size, started, ticket, sighting
+                )
+            if self._study is None or known.size:
+                lesson = self._teacher.teach(x, y, deployed.pool)
+            else:
+                studied = self._study.study(codes, deployed.pool, deployed.anchor(), deployed.head.number)
+                if isinstance(studied, str):
+                    return self._stay("skipped", studied, len(codes), 0, started, ticket)
+                lesson = studied
+            if self._lookout is not None and sighting is not None:
+                self._lookout.learned()
+                facts |= sighting.facts() | {"gate": self._lookout.memory()}
+            flips = deployed.settle(lesson, x, y, facts, ticket)
+            if self._study is not None and known.size and lesson.decision == "committed":
+                self._study.labeled(codes, known.size, self.version.number)
+        except BaseException:  # an interrupt must not leave half-learned weights in force either
+            deployed.recover()
+            raise
+        return lesson.report(self.version.number, len(codes), known.size, flips, _since(started))
+
+    def _sighting(self, codes: NDArray[np.int8], labels: NDArray[np.int64], known: int) -> Sighting | None:
+        """What the gate makes of a window. It is not asked about one without labels while guesses are in force: whether
+        those still hold is for the study to say."""
+        deployed = self._deployed
+        if self._lookout is None or (known == 0 and deployed.guessed):
+            return None
+        return self._lookout.look(codes, labels, deployed.pool, deployed.head)
+
+    def _stay(
         self,
-        codes: NDArray[np.int8],
-        labels: NDArray[np.int64],
-        train: NDArray[np.int64],
-        held: NDArray[np.int64],
-        before: Measured,
-    ) -> tuple[UpdateOutcome, Measured]:
-        """Adapt to what is not held back. If that passes verification, the held-back samples may teach too, in the last
-        third of the steps; what they teach must pass as well."""
-        total = self._updater.settings.steps
-        later = total // 3 if held.size else 0
-        outcome = self._update(codes[train], labels[train], total - later)
-        after = self._measure(codes, labels, held)
-        drop = self._thresholds["coreset_drop"]
-        if outcome.flips and later and verdict(before, after, drop) is None:
-            verified = self._engine.weights, self._engine.bias
-            second = self._update(codes, labels, later)
-            refined = self._measure(codes, labels, held)
-            if verdict(before, refined, drop) is None:
-                steps, accepted = outcome.steps + second.steps, outcome.accepted + second.accepted
-                return replace(outcome, steps=steps, accepted=accepted), refined
-            self._engine.load(*verified)
-        return outcome, after
-
-    def _update(self, codes: NDArray[np.int8], labels: NDArray[np.int64], steps: int) -> UpdateOutcome:
-        coreset = self._artifact.coreset
-        return self._updater.update(
-            self._engine,
-            np.concatenate([codes, coreset.x]),
-            np.concatenate([labels, coreset.y]),
-            importance(labels.size, coreset.y.size),
-            steps,
-        )
-
-    def _measure(self, codes: NDArray[np.int8], labels: NDArray[np.int64], held: NDArray[np.int64]) -> Measured:
-        coreset = self._artifact.coreset
-        scores = self._logits(np.concatenate([codes, coreset.x]))
-        truth = np.concatenate([labels, coreset.y])
-        correct, (loss, _) = scores.argmax(axis=1) == truth, cross_entropy(scores, truth)
-        return Measured(
-            accuracy=float(correct[: labels.size].mean()),
-            coreset_accuracy=float(correct[labels.size :].mean()) if coreset.y.size else None,
-            held_loss=loss[held],
-            loss=float(loss.mean()) / LOSS_ONE,
-        )
-
-    def _settle(
-        self,
-        outcome: UpdateOutcome,
-        before: Measured,
-        after: Measured,
-        held: int,
+        decision: str,
+        reason: str,
         samples: int,
         labels: int,
         started: float,
+        ticket: int | None = None,
+        sighting: Sighting | None = None,
     ) -> UpdateReport:
-        """Commit what passes verification; the caller restores the last version otherwise."""
-        weights, bias = self._engine.weights, self._engine.bias
-        delta = difference(self._weights, self._bias, weights, bias)
-        fault = verdict(before, after, self._thresholds["coreset_drop"])
-        metrics = before.as_metrics("before") | after.as_metrics("after")
-        if delta.weight_index.size == 0 and delta.bias_index.size == 0:
-            decision, reason = "skipped", "no step lowered the loss" if outcome.steps else "already learned"
-        elif fault is not None:
-            decision, reason = "rejected", fault
-        else:
-            decision, reason = (
-                "committed",
-                "verified on coreset and held-back samples" if held else "verified on coreset",
-            )
-            facts = {"labels": labels, "samples": samples, "steps": outcome.steps, "accepted": outcome.accepted}
-            sha256 = weights_sha256(weights, bias)
-            version = self._store.commit(
-                delta, parent=self._head.number, sha256=sha256, updater=outcome.updater, metrics=metrics | facts
-            )
-            self._head, self._weights, self._bias = version, weights, bias
-        if decision != "committed":
-            self._store.record(decision, {"reason": reason, "labels": labels, "samples": samples} | metrics)
-        return UpdateReport(
-            version=self._head.number,
-            decision=decision,
-            reason=reason,
-            updater=outcome.updater,
-            samples=samples,
-            labels=labels,
-            flips=int(delta.weight_index.size),
-            steps=outcome.steps,
-            accepted=outcome.accepted,
-            loss_before=before.loss,
-            loss_after=after.loss,
-            accuracy_before=before.accuracy,
-            accuracy_after=after.accuracy,
-            coreset_accuracy_before=before.coreset_accuracy,
-            coreset_accuracy_after=after.coreset_accuracy,
-            milliseconds=_since(started),
-        )
-
-    def _stay(self, decision: str, reason: str, samples: int, labels: int, started: float) -> UpdateReport:
         """Report a window that nothing was tried on."""
-        self._store.record(decision, {"reason": reason, "labels": labels, "samples": samples})
-        nothing = (None,) * 6
+        detail: dict[str, Any] = {"reason": reason, "labels": labels, "samples": samples}
+        accuracy = None
+        if self._lookout is not None and sighting is not None:
+            detail |= sighting.facts() | {"gate": self._lookout.memory()}
+            accuracy = sighting.accuracy
+        self._store.record(decision, detail, ticket=ticket)
+        measured = (None, None, accuracy, accuracy, None, None)
         return UpdateReport(
-            self._head.number, decision, reason, "none", samples, labels, 0, 0, 0, *nothing, _since(started)
+            self.version.number, decision, reason, "none", samples, labels, 0, 0, 0, *measured, _since(started)
         )
 
-    def _adopt(self, version: Version, weights: NDArray[np.int8], bias: NDArray[np.int32]) -> None:
-        self._engine.load(weights, bias)
-        self._head, self._weights, self._bias = version, weights, bias
-
-    def _restore(self) -> None:
-        """Put the latest committed version in force. It is newer than ours if an interrupt came just after a commit."""
-        self._engine.load(self._weights, self._bias)
-        head = self._store.head()
-        if head.number != self._head.number:
-            constants = self._artifact.constants
-            self._adopt(head, *self._store.weights_at(head.number, constants.weights, constants.bias))
-
-    def _check_ram(self, codes: NDArray[np.int8] | None = None) -> None:
-        """Arena and weights, the artifact's own weights and the last version's, coreset, feedback; and the window."""
-        artifact, program = self._artifact, self._artifact.program
-        constants, coreset = artifact.constants, artifact.coreset
-        needed = self._engine.memory_bytes + 2 * (constants.weights.nbytes + constants.bias.nbytes)
-        needed += coreset.x.nbytes + coreset.y.nbytes + artifact.feedback.matrix.nbytes
+    def _check_ram(self, samples: int) -> None:
+        """Refuse a window of `samples` that does not fit beside what is held anyway."""
+        needed = footprint.resident(
+            self._artifact, self._engine.memory_bytes, self._capacity, self._updater.settings.form
+        )
+        needed += footprint.gate(self._artifact, self._capacity) if self._gated else 0
         what = "the model"
-        if codes is not None:
-            outputs = program.tensors[program.output].elements
-            statistics = 4 * (program.channel_count + program.pooled_count + outputs)
-            needed += codes.nbytes + statistics * (len(codes) + len(coreset.y))
-            what = f"the model with a window of {len(codes)} samples"
-        _check_budget(self._budget.ram, needed, what)
-
-
-def _check_budget(ram: int | None, needed: int, what: str) -> None:
-    if ram is not None and needed > ram:
-        raise BudgetError(f"RAM budget is {ram:,} bytes, {what} needs {needed:,} ({needed - ram:,} over)")
+        if samples:
+            needed += footprint.window(self._artifact, samples, self._capacity)
+            what = f"the model with a window of {samples} samples"
+        footprint.check(self._budget.ram, needed, what)
 
 
 def _since(started: float) -> float:

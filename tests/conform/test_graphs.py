@@ -12,7 +12,7 @@ import torch
 
 from calibrant import Session
 from calibrant.artifact import Artifact, write
-from calibrant.core.records import Coreset, Feedback, Preprocess
+from calibrant.core.records import Coreset, Feedback, Preprocess, Reference
 from calibrant.core.rng import generator
 from calibrant.graph import interp
 from calibrant.graph.graph import Graph
@@ -77,6 +77,7 @@ def make_artifact(integer: Graph, seed: int) -> Artifact:
         preprocess=unit,
         feedback=feedback,
         coreset=Coreset(coreset, np.arange(2, dtype=np.int64) % classes),
+        reference=Reference(*np.zeros((2, program.pooled_count), np.float32)),
         classes=tuple(str(c) for c in range(classes)),
         input_shape=(shape[0], shape[2]) if shape[1] == 1 else shape,
     )

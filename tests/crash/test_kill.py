@@ -20,6 +20,7 @@ from calibrant import Session, write
 from calibrant.artifact import Artifact
 from calibrant.core.rng import generator
 from calibrant.memory.delta import weights_sha256
+from calibrant.memory.samples import fingerprint
 
 Window = tuple[np.ndarray, np.ndarray]
 KILLS = 50
@@ -48,16 +49,32 @@ def check(artifact: Path, state: Path, acknowledged: int) -> int:
         versions = session.versions()
         assert [v.number for v in versions] == list(range(len(versions)))
         assert session.version == versions[-1]
+        check_coreset(session)
         held = weights_sha256(session._engine.weights, session._engine.bias)
         assert held == session.version.weights_sha256
         assert session.version.number >= acknowledged
         return session.version.number
 
 
+def check_coreset(session: Session) -> None:
+    """The coreset is the one that was written with the last version or event; opening has checked its samples."""
+    pool, events = session._deployed.pool, session._store.events()
+    told = [e.detail for e in events if "coreset_sha256" in e.detail]
+    if events and events[-1].kind == "committed":
+        told.append(session.version.metrics)
+    assert not told or told[-1]["coreset_sha256"] == fingerprint(pool)
+    assert pool.version.max() <= session.version.number
+    stream = pool.id[~pool.source].tolist()
+    rows = session._store._connection.execute
+    assert [i for (i,) in rows("SELECT sample FROM codes ORDER BY sample")] == stream
+    for (ticket,) in rows("SELECT ticket FROM deferred").fetchall():
+        assert len(session._store.deferred(ticket, pool.x.shape[1:])) == 24
+
+
 def test_killed_in_the_middle_of_observe(eager_path: Path, stream: Window, tmp_path: Path):
     rng = generator(0, "kill")
     state, latest = tmp_path / "s.db", 0
-    grown = 0
+    grown = redrawn = 0
     for kill in range(KILLS):
         if kill % 10 == 0:  # creation can be cut off as well
             state, latest = tmp_path / f"s{kill}.db", 0
@@ -77,6 +94,9 @@ def test_killed_in_the_middle_of_observe(eager_path: Path, stream: Window, tmp_p
         assert latest <= last <= number <= last + 1
         grown += number - latest
         latest = number
+        with Session.open(eager_path, state) as session:
+            redrawn += session._deployed.pool.of_source < len(session._deployed.pool)
+    assert redrawn > KILLS // 2
     assert grown > KILLS // 2  # most children committed something before they died
 
 
@@ -85,7 +105,8 @@ def observe_forever(artifact: Path, state: Path, stream: Window, start: int, pip
     try:
         with Session.open(artifact, state) as session:
             for i in itertools.count(start):
-                report = session.observe(stream[0][i % len(stream[0])], stream[1][i % len(stream[1])])
+                x, y = stream[0][i % len(stream[0])], stream[1][i % len(stream[1])]
+                report = session.label(session.defer(x), y) if i % 3 == 0 else session.observe(x, y)
                 os.write(pipe, b"%d\n" % report.version)
     finally:
         os._exit(1)

@@ -9,7 +9,22 @@ import numpy as np
 import pytest
 from shell import calibrant, preparation
 
-COMMANDS = ("prepare", "inspect", "predict", "run", "log", "rollback", "demo", "doctor", "keygen", "bench qcore")
+from calibrant import artifact as artifacts
+
+COMMANDS = (
+    "prepare",
+    "inspect",
+    "predict",
+    "run",
+    "log",
+    "rollback",
+    "forget",
+    "demo",
+    "doctor",
+    "keygen",
+    "bench qcore",
+    "bench report",
+)
 
 
 @pytest.fixture
@@ -54,6 +69,15 @@ def test_prepare_reports_each_width(project: Path, tmp_path: Path) -> None:
     assert facts["bits"]["8"]["accuracy_quantized"] > 0.9
     assert facts["bits"]["8"]["accuracy_held_out"]
     assert facts["bytes"] == target.stat().st_size
+
+
+def test_prepare_counts_misses_while_it_trains(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("calibrant.coreset.count_misses")  # counted in training, not once more afterwards
+    made = calibrant(*preparation(project, tmp_path / "m.cal", "--coreset-rule", "misses"))
+    assert made.status == 0, made.err
+    chosen, balanced = (artifacts.read(path).coreset for path in (tmp_path / "m.cal", project / "model.cal"))
+    assert np.bincount(chosen.y).tolist() == [3, 3, 3]
+    assert not np.array_equal(chosen.x, balanced.x)
 
 
 def test_inspect_accounts_for_every_byte(project: Path) -> None:
@@ -184,3 +208,56 @@ def test_doctor_says_what_is_there() -> None:
     assert facts["packages"]["numpy"] == np.__version__
     assert facts["machine"]["cores"] >= 1
     assert calibrant("doctor").status == 0
+
+
+def reports(*arguments: object) -> list[dict]:
+    """What `run` says of its windows."""
+    ran = calibrant("run", *arguments, "--json")
+    assert ran.status == 0, ran.err
+    return [json.loads(line)["report"] for line in ran.out.splitlines()]
+
+
+def test_a_fraction_of_the_labels_and_late_labels(project: Path, tmp_path: Path) -> None:
+    stream = (project / "model.cal", "--stream", project / "stream.npz", "--window", 40, "--state")
+    few = reports(*stream, tmp_path / "few.db", "--labels", 0.25)
+    assert sum(r["labels"] for r in few) == 40
+    assert few != reports(*stream, tmp_path / "other.db", "--labels", 0.25, "--seed", 1)
+    late = reports(*stream, tmp_path / "late.db", "--delay", 2)
+    assert [r["labels"] for r in late] == [40] * 4
+    reports(*stream, tmp_path / "now.db")
+    assert [v["weights_sha256"] for v in versions(tmp_path / "late.db")] == [
+        v["weights_sha256"] for v in versions(tmp_path / "now.db")
+    ]
+
+
+def test_the_coreset_grows_and_is_forgotten(project: Path, tmp_path: Path) -> None:
+    state = tmp_path / "s.db"
+    stream = ("--stream", project / "stream.npz", "--window", 40)
+    reports(project / "model.cal", "--state", state, *stream, "--capacity", 30)
+    newest = versions(state)[0]["metrics"]
+    assert (newest["coreset"], newest["coreset_source"]) == (30, 9)
+    assert "coreset 30: 9 of the artifact, 21 of the stream" in calibrant("log", state).out
+    assert json.loads(calibrant("forget", state, "--json").out) == {"forgotten": 21}
+    assert calibrant("forget", state).out.startswith("forgot 0 samples")
+    assert calibrant("forget", tmp_path / "none.db").status == 2
+    plain = tmp_path / "plain.db"
+    reports(project / "model.cal", "--state", plain, *stream, "--no-upkeep")
+    assert versions(plain)[0]["metrics"]["coreset_source"] == 9
+
+
+def test_a_coreset_of_four_bits(project: Path, tmp_path: Path) -> None:
+    target = tmp_path / "four.cal"
+    assert calibrant(*preparation(project, target, "--coreset-bits", 4)).status == 0
+    facts, whole = (json.loads(calibrant("inspect", p, "--json").out) for p in (target, project / "model.cal"))
+    assert (facts["coreset_bits"], whole["coreset_bits"]) == (4, 8)
+    assert facts["sections"]["coreset/x"] == whole["sections"]["coreset/x"] // 2
+    assert facts["report"]["coreset_bytes"] == sum(
+        size for name, size in facts["sections"].items() if name in ("coreset/x", "coreset/low", "coreset/step")
+    )
+    assert facts["bytes"]["weights"] == whole["bytes"]["weights"]
+    assert facts["feedback_share"] == facts["bytes"]["feedback"] / target.stat().st_size
+    assert "samples at 4 bits" in calibrant("inspect", target).out
+    assert reports(target, "--state", tmp_path / "s.db", "--stream", project / "stream.npz", "--window", 40)
+    refused = calibrant(*preparation(project, tmp_path / "no.cal", "--coreset-bits", 3))
+    assert refused.status == 2
+    assert "--coreset-bits: expected one of 8, 4, got '3'" in refused.err

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from shell import calibrant
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_own_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(EXAMPLE.read_text().splitlines()) < 60
-    runpy.run_path(str(EXAMPLE))["main"](tmp_path)
+    example = EXAMPLES / "own_model.py"
+    assert len(example.read_text().splitlines()) < 60
+    runpy.run_path(str(example))["main"](tmp_path)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 7
     assert "committed" in printed[-2]
     assert printed[-1].startswith("back to version")
+
+
+def test_own_training_chooses_the_same_coreset_in_two_processes() -> None:
+    example = EXAMPLES / "own_training.py"
+    assert len(example.read_text().splitlines()) < 60
+    alone = (sys.executable, str(example))
+    together = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(example))
+    printed = [
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()
+        for command in (alone, together)
+    ]
+    assert printed[0] == printed[1]
+    assert [line.split(":")[0] for line in printed[0]] == ["2 bits", "4 bits", "8 bits", "coreset"]
+    assert len(set(printed[0][-1].split()[1:])) == 20
 
 
 def test_demo(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from calibrant.artifact import Artifact, generate_keys, layout, read, write
 from calibrant.artifact.manifest import canonical
 from calibrant.artifact.read import KEY, parse
 from calibrant.artifact.write import to_bytes
+from calibrant.core import nibbles
 from calibrant.core.errors import (
     ArtifactError,
     HashError,
@@ -225,7 +227,7 @@ def test_wrong_hash(raw: bytes):
     assert type(refused(put_together(header, data))) is HashError
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, True, "1", None, 1.0])
+@pytest.mark.parametrize("version", [0, 1, 3, 99, True, "2", None, 2.0])
 def test_wrong_version(raw: bytes, version: object):
     assert type(refused(with_manifest(raw, lambda m: m.update(format_version=version)))) is VersionError
 
@@ -257,6 +259,13 @@ WRONG: list[tuple[str, Edit]] = [
     ("input_shape", lambda m: m.update(input_shape=[3, 8, 1])),
     ("input_shape", lambda m: m.update(input_shape=[])),
     ("input_shape", lambda m: m.update(input_shape=[3.0, 8])),
+    ("'usual'", lambda m: m.pop("usual")),
+    ("'usual'", lambda m: m.update(usual=[])),
+    ("'usual'", lambda m: m["usual"].pop("spread")),
+    ("'error'", lambda m: m["usual"].update(error=1.5)),
+    ("'error'", lambda m: m["usual"].update(error=None)),
+    ("'distance'", lambda m: m["usual"].update(distance=-0.5)),
+    ("'spread'", lambda m: m["usual"].update(spread=1e300)),
     ("settings", lambda m: m["settings"].update(form="other")),
     ("settings", lambda m: m["settings"].update(steps=True)),
     ("settings", lambda m: m["settings"].update(steps=-1)),
@@ -336,6 +345,10 @@ BAD_TENSORS: list[tuple[str, Callable[[np.ndarray], None]]] = [
     ("feedback/scale", lambda a: a.__setitem__(0, np.nan)),
     ("coreset/y", lambda a: a.__setitem__(0, 3)),
     ("coreset/y", lambda a: a.__setitem__(0, -1)),
+    ("reference/mean", lambda a: a.__setitem__(0, np.nan)),
+    ("reference/mean", lambda a: a.__setitem__(3, -np.inf)),
+    ("reference/std", lambda a: a.__setitem__(0, -1.0)),
+    ("reference/std", lambda a: a.__setitem__(8, np.inf)),
     ("preprocess/std", lambda a: a.__setitem__(0, 0.0)),
     ("preprocess/std", lambda a: a.__setitem__(0, np.inf)),
     ("preprocess/mean", lambda a: a.__setitem__(0, np.nan)),
@@ -352,6 +365,25 @@ def test_a_tensor_with_impossible_values(raw: bytes, name: str, edit: Callable[[
 def test_padding_bits_must_be_zero(build_artifact: Callable[..., Artifact]):
     raw = to_bytes(build_artifact(channels=1, hidden=3, classes=3))  # 9 weights at 4 bits: half a byte is padding
     assert "padding" in str(refused(with_tensor(raw, "weights/first", lambda a: a.__setitem__(-1, a[-1] | 0x10))))
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("coreset/step", lambda a: a.__setitem__(0, 0)),
+        ("coreset/step", lambda a: a.__setitem__(0, 255)),
+        ("coreset/low", lambda a: a.__setitem__(0, 127)),
+        ("coreset/x", lambda a: a.__setitem__(slice(0, 11), 0x11)),  # no level 0: not from the lowest code
+        ("coreset/x", lambda a: a.__setitem__(10, a[10] | 0x10)),  # padding
+    ],
+)
+def test_a_packed_coreset_is_packed_in_one_way(build_artifact: Callable[..., Artifact], name: str, edit: Any):
+    artifact = build_artifact(length=7)  # 21 values: half a byte is padding
+    kept = dataclasses.replace(artifact.coreset, x=nibbles.rounded(artifact.coreset.x), bits=4)
+    raw = to_bytes(dataclasses.replace(artifact, coreset=kept))
+    assert "expected samples packed at 4 bits" in str(refused(with_tensor(raw, name, edit)))
+    said = str(refused(edited_header(raw, lambda h: h.pop("coreset/low"))))
+    assert "coreset/low" in said or "hole" in said
 
 
 def test_a_tensor_of_another_dtype_or_shape(raw: bytes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def test_a_malformed_window(
 
 def test_a_full_disk(artifact_path: Path, stream: Path, tmp_path: Path):
     state = tmp_path / "s.db"
-    refused(run(artifact_path, "--state", state, "--stream", stream, file_limit=60_000), str(state), "disk full")
+    refused(run(artifact_path, "--state", state, "--stream", stream, file_limit=120_000), str(state), "disk full")
     with Session.open(artifact_path, state) as session:
         assert session.version.number > 0
         assert weights_sha256(session._engine.weights, session._engine.bias) == session.version.weights_sha256
@@ -87,3 +88,46 @@ def test_a_full_disk(artifact_path: Path, stream: Path, tmp_path: Path):
 def test_a_disk_full_from_the_start(artifact_path: Path, stream: Path, tmp_path: Path):
     refused(run(artifact_path, "--state", tmp_path / "s.db", "--stream", stream, file_limit=5_000), "disk full")
     assert run(artifact_path, "--state", tmp_path / "s.db", "--stream", stream, "--limit", 3).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DELETE FROM codes", "expected codes, got none"),
+        ("UPDATE codes SET payload = zeroblob(10)", "expected packed samples"),
+        ("UPDATE sample SET label = 3", "expected label from 0 to 2, got 3"),
+        ("DELETE FROM sample", "got 0 others"),
+        ("DROP TABLE sample", "no such table"),
+    ],
+)
+def test_a_damaged_coreset(artifact_path: Path, stream: Path, tmp_path: Path, statement: str, said: str):
+    state = tmp_path / "s.db"
+    assert run(artifact_path, "--state", state, "--stream", stream, "--limit", 3).returncode == 0
+    connection = sqlite3.connect(state)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    refused(run(artifact_path, "--state", state, "--stream", stream), str(state), said)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--labels", "1.5"), "--labels"),
+        (("--capacity", "0"), "--capacity"),
+        (("--delay", "16"), "expected fewer than 16 windows"),
+    ],
+)
+def test_options_out_of_range(artifact_path: Path, stream: Path, tmp_path: Path, options: tuple[str, ...], said: str):
+    done = run(artifact_path, "--state", tmp_path / "s.db", "--stream", stream, *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "s.db").exists()
+
+
+def test_a_fraction_of_labels_needs_labels(artifact_path: Path, stream: Path, tmp_path: Path):
+    with np.load(stream) as arrays:
+        np.savez(stream, x=arrays["x"])
+    refused(
+        run(artifact_path, "--state", tmp_path / "s.db", "--stream", stream, "--labels", "0.5"), "expected labels 'y'"
+    )

@@ -16,7 +16,7 @@ from calibrant.core.fixedpoint import MAX_SHIFT
 from calibrant.core.records import Layer, Program, Tensor
 
 OPS = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "add", "concat", "rescale")
-FORMS = ("pooled", "taps")
+FORMS = ("accumulated", "pooled", "taps")
 
 
 def check_program(program: Program, classes: int, where: str) -> None:
@@ -122,6 +122,9 @@ def check_artifact(artifact: Artifact, name: str) -> None:
     _require(bool(good.all()), f"{place} 'preprocess/std'", "positive values", "not")
     good = np.isfinite(feedback.scale) & (feedback.scale >= 0)
     _require(bool(good.all()), f"{place} 'feedback/scale'", "values of at least 0", "not")
+    _require(bool(np.isfinite(artifact.reference.mean).all()), f"{place} 'reference/mean'", "finite values", "not")
+    good = np.isfinite(artifact.reference.std) & (artifact.reference.std >= 0)
+    _require(bool(good.all()), f"{place} 'reference/std'", "values of at least 0", "not")
     good = (coreset.y >= 0) & (coreset.y < output.elements)
     _require(bool(good.all()), f"{place} 'coreset/y'", f"labels 0 to {output.elements - 1}", "others")
     _check_settings(artifact, place)
@@ -142,6 +145,11 @@ def _check_layer_values(artifact: Artifact, layer: Layer, wide: bool, place: str
 
 
 def _check_settings(artifact: Artifact, place: str) -> None:
+    usual = artifact.usual
+    _require(0 <= usual.error <= 1, f"{place} 'usual' field 'error'", "0 to 1", usual.error)
+    for name in ("distance", "spread"):
+        value = getattr(usual, name)
+        _require(0 <= value < 2**16, f"{place} 'usual' field {name!r}", "0 to 2^16", value)
     settings = artifact.settings
     _require(settings.form in FORMS, f"{place} 'settings' field 'form'", f"one of {FORMS}", repr(settings.form))
     _require(0 <= settings.steps <= 10**6, f"{place} 'settings' field 'steps'", "0 to 1,000,000", settings.steps)

@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from calibrant.core.records import Constants, Coreset, Feedback, FlipSettings, Preprocess, Program
+from calibrant.core.records import (
+    Constants,
+    Coreset,
+    Feedback,
+    FlipSettings,
+    Preprocess,
+    Program,
+    Reference,
+    Usual,
+)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: the reference, what is usual, a coreset of 4 bits
 
-# Of verification: the largest loss of coreset accuracy that passes; the share of labels kept back to verify on.
-THRESHOLDS: Mapping[str, float] = {"coreset_drop": 0.1, "holdout": 0.15}
+# Of verification: the largest loss of coreset accuracy that passes; the share of labels kept back to verify on. Of the
+# coreset on the device: the share of its places that belongs to the samples the artifact brings.
+THRESHOLDS: Mapping[str, float] = {"coreset_drop": 0.1, "holdout": 0.15, "source_share": 0.5}
 
 
 @dataclass(frozen=True)
@@ -28,8 +38,10 @@ class Artifact:
     preprocess: Preprocess
     feedback: Feedback
     coreset: Coreset
+    reference: Reference
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
+    usual: Usual = field(default_factory=Usual)
     settings: FlipSettings = field(default_factory=FlipSettings)
     thresholds: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
     report: Mapping[str, Any] = field(default_factory=dict)

@@ -23,6 +23,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "I8": np.dtype("i1"),
     "I32": np.dtype("<i4"),
     "I64": np.dtype("<i8"),
+    "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
 }
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from calibrant.artifact.format import Artifact
 from calibrant.core.errors import ManifestError
-from calibrant.core.records import FlipSettings, Layer, Op, Program, Tensor
+from calibrant.core.records import FlipSettings, Layer, Op, Program, Tensor, Usual
 
 T = TypeVar("T")
 _INT_LIMIT = 2**31  # every number of a program fits the C engine's int32
@@ -51,13 +51,14 @@ def describe(artifact: Artifact) -> dict[str, Any]:
         "program": program_json(artifact.program),
         "classes": list(artifact.classes),
         "input_shape": [int(n) for n in artifact.input_shape],
+        "usual": _plain(artifact.usual),
         "settings": _plain(artifact.settings),
         "thresholds": numbers_of({k: float(v) for k, v in artifact.thresholds.items()}, "section 'thresholds'"),
         "report": json.loads(json.dumps(artifact.report, allow_nan=False)),
     }
 
 
-def _plain(record: Tensor | Layer | FlipSettings) -> dict[str, Any]:
+def _plain(record: Tensor | Layer | Usual | FlipSettings) -> dict[str, Any]:
     """A flat record as JSON; numpy scalars become Python's."""
     return {f.name: _SCALARS[str(f.type)](getattr(record, f.name)) for f in dataclasses.fields(record)}
 
@@ -80,6 +81,11 @@ def program_of(value: Any, where: str) -> Program:
         ),
         arena_bytes=_scalar("int", fields["arena_bytes"], f"{place}/arena_bytes'"),
     )
+
+
+def usual_of(value: Any, where: str) -> Usual:
+    """What is usual from JSON."""
+    return record_of(Usual, value, f"{where} 'usual'")
 
 
 def settings_of(value: Any, where: str) -> FlipSettings:

@@ -23,6 +23,7 @@ from calibrant.artifact.manifest import (
     program_of,
     settings_of,
     strings_of,
+    usual_of,
 )
 from calibrant.artifact.sign import verify as verify_signature
 from calibrant.core.errors import ArtifactError, HashError, ManifestError, SignatureError, VersionError
@@ -30,7 +31,7 @@ from calibrant.core.records import Program
 
 KEY = "calibrant"  # of the manifest in __metadata__
 _SEALED = ("checksum", "signature")  # fields that cover the others
-_BODY = ("program", "classes", "input_shape", "settings", "thresholds", "report", "tensors")
+_BODY = ("program", "classes", "input_shape", "usual", "settings", "thresholds", "report", "tensors")
 _FIELDS = ("format_version", "tool_version", *_BODY, *_SEALED)
 
 
@@ -119,7 +120,9 @@ def _manifest(held: Layout, name: str) -> dict[str, Any]:
         raise ManifestError(f"{where}: field 'format_version' is missing")
     version = manifest["format_version"]
     if type(version) is not int or version != FORMAT_VERSION:
-        raise VersionError(f"{where}: expected format version {FORMAT_VERSION}, got {version!r:.40} (newer release?)")
+        older = type(version) is int and 0 < version < FORMAT_VERSION
+        cause = "of an older release: prepare the model again" if older else "newer release?"
+        raise VersionError(f"{where}: expected format version {FORMAT_VERSION}, got {version!r:.40} ({cause})")
     fields_of(manifest, _FIELDS, where)
     try:
         same = canonical(manifest) == text
@@ -152,15 +155,17 @@ def _assemble(raw: bytes, held: Layout, manifest: Mapping[str, Any], name: str) 
     classes = strings_of(manifest["classes"], f"{place} 'classes'")
     check_program(program, len(classes), place)
     arrays = _arrays(raw, held, program, len(classes), name)
-    preprocess, feedback, coreset = sections.parts_of(arrays)
+    preprocess, feedback, reference = sections.parts_of(arrays)
     artifact = Artifact(
         program=program,
         constants=sections.constants_of(program, arrays, name),
         preprocess=preprocess,
         feedback=feedback,
-        coreset=coreset,
+        coreset=sections.coreset_of(program, arrays, name),
+        reference=reference,
         classes=classes,
         input_shape=integers_of(manifest["input_shape"], f"{place} 'input_shape'"),
+        usual=usual_of(manifest["usual"], place),
         settings=settings_of(manifest["settings"], place),
         thresholds=numbers_of(manifest["thresholds"], f"{place} 'thresholds'"),
         report=manifest["report"],
@@ -171,7 +176,8 @@ def _assemble(raw: bytes, held: Layout, manifest: Mapping[str, Any], name: str) 
 
 def _arrays(raw: bytes, held: Layout, program: Program, classes: int, name: str) -> dict[str, NDArray[Any]]:
     kept = held.sections["coreset/y"].shape if "coreset/y" in held.sections else ()
-    wanted = sections.expected(program, classes, kept[0] if kept else 0)
+    bits = 4 if "coreset/step" in held.sections else 8
+    wanted = sections.expected(program, classes, kept[0] if kept else 0, bits)
     missing, unknown = sorted(set(wanted) - set(held.sections)), sorted(set(held.sections) - set(wanted))
     if missing or unknown:
         fault = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r:.80} has no place in the program"

@@ -1,145 +1,206 @@
-"""A protocol's result for programs (rows.json), for readers (table.md) and for the eye (accuracy PNGs)."""
+"""A protocol's result for programs (rows.json), for readers (table.md) and for the eye (pictures)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from calibrant.bench import pictures
 from calibrant.bench.workspace import write_text
 
 Row = Mapping[str, Any]
 
-COLORS = {"none": "#9a9a9a", "flip": "#0a7d5a", "flip-taps": "#1b4f9c", "bp": "#c2571a"}
-OTHER, INK = "#7a5195", "#333333"
+OURS = "flip"
+# Settings beside bits that one run may vary, and how a table calls them.
+SETTINGS = {
+    "coreset": "coreset",
+    "coreset_rule": "rule",
+    "labels": "labels",
+    "label_choice": "chosen by",
+    "delay": "delay",
+    "capacity": "capacity",
+    "gate": "gate",
+}
 
 
 def write(out: Path, result: Mapping[str, Any]) -> None:
-    """Replace rows.json, table.md and one accuracy-BITS.png per bit-width in a folder, one after the other."""
+    """Replace rows.json, table.md and, once all rows are there, the pictures in a folder, one after the other."""
     write_text(out / "rows.json", json.dumps(result, indent=1) + "\n")
     write_text(out / "table.md", table(result))
     if result["protocol"]["complete"]:
-        draw(out, result["rows"])
+        pictures.draw(out, result["rows"], varied(result["rows"]))
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """A Markdown table: one line per pair, bit-width and updater; mean and, over several seeds, deviation.
-
-    A closing part averages over pairs when there are several.
-    """
+    """A Markdown page: averages over pairs where there are several, paired differences, then a line per pair."""
     rows: Sequence[Row] = result["rows"]
     about = result["protocol"]
-    lines = [
-        f"# {about['name']}: {about['dataset']}, {about['network']}",
-        "",
-        f"Split `{about['split']}`, {about['windows']} windows, coreset {about['coreset']} ({about['coreset_rule']}), "
-        f"seeds {', '.join(map(str, about['seeds']))}. Accuracy on test splits: "
-        "`target` averages over the windows, `source` is after the last. Seconds depend on the machine.",
-        "",
-    ]
+    parts = [f"# {about['name']}: {about['dataset']}, {about['network']}", caption(result)]
+    if len(_pairs(rows)) > 1:
+        parts += ["## All pairs", summary(rows)]
+    if differences(rows):
+        parts += [f"## {OURS} against the others", differences(rows)]
+    parts += ["## Each pair", each_pair(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def caption(result: Mapping[str, Any]) -> str:
+    """What the numbers of a table are, and whether all are there."""
+    about, rows = result["protocol"], result["rows"]
+    windows = ", ".join(map(str, sorted({len(row["accuracy_target"]) for row in rows})))
+    text = (
+        f"Split `{about['split']}`, {windows} windows, coreset {', '.join(map(str, about['coreset']))} "
+        f"({', '.join(about['coreset_rule'])}), seeds {', '.join(map(str, about['seeds']))}. Accuracy on test splits: "
+        "`target` averages over the windows, `source` is after the last one, `change` from before the first. "
+        "± are standard deviations. Seconds depend on the machine."
+    )
     if not about["complete"]:
-        lines += ["**Unfinished: rows are missing.**", ""]
-    lines += _part(rows, ("source", "target", "bits"))
-    if len({(row["source"], row["target"]) for row in rows}) > 1:
-        lines += ["", "## All pairs", "", *_part(rows, ("bits",))]
-    return "\n".join(lines) + "\n"
+        text += f"\n\n**Unfinished: {about['rows'] - len(rows)} of {about['rows']} rows are missing.**"
+    return text
 
 
-def _part(rows: Sequence[Row], keys: tuple[str, ...]) -> list[str]:
+def summary(rows: Sequence[Row]) -> str:
+    """A line per bit-width, setting and updater: mean over all pairs and seeds, spread over pairs and over seeds."""
+    settings = varied(rows)
     head = [
-        *keys,
-        "updater",
-        "steps",
-        "target before",
-        "target",
-        "last window",
-        "source before",
-        "source",
-        "s/window",
-        "KB added",
+        *("bits", *(SETTINGS[name] for name in settings), "updater", "rows", "labels used"),
+        *("target (± pairs ± seeds)", "worst pair", "last window", "source (± pairs ± seeds)", "change"),
+        *("s/window", "KB added", *_untouched(rows)),
     ]
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
+    lines = []
+    for (*key, updater), members in _groups(rows, ("bits", *settings, "updater")).items():
+        worst = min(np.mean([row["accuracy_target_mean"] for row in pair]) for pair in _by_pair(members))
+        lines.append(
+            [
+                *(*key, updater, len(members), f"{_mean(members, 'labels_used'):.0f}"),
+                *(f"**{_spreads(members, 'accuracy_target_mean')}**", f"{worst:.3f}"),
+                f"{np.mean([row['accuracy_target'][-1] for row in members]):.3f}",
+                *(_spreads(members, "accuracy_source_final"), f"{_mean(members, 'backward_transfer'):+.3f}"),
+                *(f"{_mean(members, 'seconds_per_window'):.3f}", f"{_mean(members, 'bytes_added') / 1000:.0f}"),
+                *_untouched(rows, members),
+            ]
+        )
+    return markdown(head, lines)
+
+
+def each_pair(rows: Sequence[Row]) -> str:
+    """A line per pair, bit-width, setting and updater: mean and, over several seeds, deviation."""
+    settings = varied(rows)
+    head = [
+        *("source", "target", "bits", *(SETTINGS[name] for name in settings), "updater", "steps", "labels used"),
+        *("target before", "target", "last window", "source before", "source", "s/window", "KB added"),
+        *_untouched(rows),
+    ]
+    lines = []
+    for (*key, updater), members in _groups(rows, ("source", "target", "bits", *settings, "updater")).items():
+        lines.append(
+            [
+                *(*key, updater, members[0]["steps"], f"{_mean(members, 'labels_used'):.0f}"),
+                _spread([row["accuracy_target_before"] for row in members]),
+                f"**{_spread([row['accuracy_target_mean'] for row in members])}**",
+                _spread([row["accuracy_target"][-1] for row in members]),
+                _spread([row["accuracy_source_before"] for row in members]),
+                _spread([row["accuracy_source_final"] for row in members]),
+                *(f"{_mean(members, 'seconds_per_window'):.3f}", f"{_mean(members, 'bytes_added') / 1000:.0f}"),
+                *_untouched(rows, members),
+            ]
+        )
+    return markdown(head, lines)
+
+
+def differences(rows: Sequence[Row]) -> str:
+    """Our updater minus each other one, row by row on the same pair, seed and settings; empty without either."""
+    settings = varied(rows)
+    groups = _groups(rows, ("updater", "bits", *settings))
+    lines = []
+    for (updater, bits, *setting), ours in groups.items():
+        for other in dict.fromkeys(row["updater"] for row in rows) if updater == OURS else ():
+            theirs = _alike([row for row in rows if row["updater"] == other and row["bits"] == bits], settings, setting)
+            pairs = _matched(ours, theirs) if other != OURS else []
+            if pairs:
+                target = [a["accuracy_target_mean"] - b["accuracy_target_mean"] for a, b in pairs]
+                source = [a["accuracy_source_final"] - b["accuracy_source_final"] for a, b in pairs]
+                ahead = sum(gain > 0 for gain in target)
+                lines.append(
+                    [bits, *setting, other, _gain(target), _gain(source), f"{ahead} of {len(pairs)}"],
+                )
+    head = ["bits", *(SETTINGS[name] for name in settings), "other", "target", "source", "rows ahead on target"]
+    return markdown(head, lines) if lines else ""
+
+
+def varied(rows: Sequence[Row]) -> list[str]:
+    """The settings that differ between rows of one updater."""
+    return [
+        name
+        for name in SETTINGS
+        if any(len({row[name] for row in own}) > 1 for own in _groups(rows, ("updater",)).values())
+    ]
+
+
+def markdown(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    body = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in body)
+
+
+def _groups(rows: Sequence[Row], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault((*(row[key] for key in keys), row["updater"]), []).append(row)
-    for group, members in groups.items():
-        cells = [
-            *map(str, group),
-            str(members[0]["steps"]),
-            _spread([row["accuracy_target_before"] for row in members]),
-            f"**{_spread([row['accuracy_target_mean'] for row in members])}**",
-            _spread([row["accuracy_target"][-1] for row in members]),
-            _spread([row["accuracy_source_before"] for row in members]),
-            _spread([row["accuracy_source_final"] for row in members]),
-            f"{np.mean([row['seconds_per_window'] for row in members]):.3f}",
-            f"{np.mean([row['bytes_added'] for row in members]) / 1000:.0f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups
 
 
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{np.mean(values):.3f}"
+def _pairs(rows: Sequence[Row]) -> set[tuple[int, int]]:
+    return {(row["source"], row["target"]) for row in rows}
+
+
+def _by_pair(rows: Sequence[Row]) -> list[list[Row]]:
+    return list(_groups(rows, ("source", "target")).values())
+
+
+def _alike(rows: Sequence[Row], names: Sequence[str], values: Sequence[Any]) -> list[Row]:
+    """The rows of one updater under given settings; one that does not depend on a setting is there with one value."""
+    for name, value in zip(names, values, strict=True):
+        if len({row[name] for row in rows}) > 1:
+            rows = [row for row in rows if row[name] == value]
+    return list(rows)
+
+
+def _matched(ours: Sequence[Row], theirs: Sequence[Row]) -> list[tuple[Row, Row]]:
+    by_place = {(row["source"], row["target"], row["seed"]): row for row in theirs}
+    places = ((row, by_place.get((row["source"], row["target"], row["seed"]))) for row in ours)
+    return [(row, other) for row, other in places if other is not None]
+
+
+def _untouched(rows: Sequence[Row], members: Sequence[Row] = ()) -> list[str]:
+    """Where a gate was on, the share of windows that were left alone; the name of the column without members."""
+    if all(row["gate"] == "off" for row in rows):
+        return []
+    if not members:
+        return ["untouched"]
+    return [f"{np.mean([row['windows_untouched'] / len(row['accuracy_target']) for row in members]):.0%}"]
+
+
+def _mean(rows: Sequence[Row], key: str) -> float:
+    return float(np.mean([row[key] for row in rows]))
+
+
+def _spread(values: Sequence[float], form: str = ".3f") -> str:
+    mean = f"{np.mean(values):{form}}"
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.3f}"
 
 
-def draw(out: Path, rows: Sequence[Row]) -> None:
-    """One picture per bit-width: target accuracy over windows, a line per updater, its range over runs shaded."""
-    for bits in sorted({row["bits"] for row in rows}):
-        _picture(out / f"accuracy-{bits}bit.png", [row for row in rows if row["bits"] == bits])
+def _gain(values: Sequence[float]) -> str:
+    return _spread(values, "+.3f")
 
 
-def _picture(path: Path, rows: Sequence[Row]) -> None:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
-    figure = Figure(figsize=(7.5, 4.4), dpi=150)
-    axes = figure.add_axes((0.09, 0.13, 0.68, 0.7))
-    ends = []
-    for updater in dict.fromkeys(row["updater"] for row in rows):
-        runs = np.array(
-            [[row["accuracy_target_before"], *row["accuracy_target"]] for row in rows if row["updater"] == updater]
-        )
-        at, mean, color = np.arange(runs.shape[1]), runs.mean(axis=0), COLORS.get(updater, OTHER)
-        axes.fill_between(at, runs.min(axis=0), runs.max(axis=0), color=color, alpha=0.12, linewidth=0)
-        axes.plot(at, mean, color=color, linewidth=2.2, marker="o", markersize=3.5)
-        ends.append((float(mean[-1]), f"{updater}  {runs[:, 1:].mean():.1%}", color))
-    for height, (_, label, color) in zip(_apart([end[0] for end in sorted(ends)]), sorted(ends), strict=True):
-        axes.text(at[-1] + 0.3, height, label, color=color, va="center", clip_on=False)
-    axes.set_xlim(0, at[-1])
-    axes.set_ylim(0, 1.02)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("windows seen", color=INK)
-    axes.grid(axis="y", color="#e8e8e8", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, length=0)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    first = rows[0]
-    pairs = len({(row["source"], row["target"]) for row in rows})
-    runs_each = len(rows) // len({row["updater"] for row in rows})
-    figure.text(
-        0.09, 0.92, f"{first['bits']}-bit {first['network']}, {first['dataset']}", fontsize=13, weight="bold", color=INK
-    )
-    scope = f"{pairs} subject pairs" if pairs > 1 else f"subject {first['source']} to subject {first['target']}"
-    figure.text(
-        0.09,
-        0.865,
-        f"Target's test split; {scope}; {runs_each} run(s), range shaded; means over windows at the right",
-        fontsize=8,
-        color="#666666",
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-
-
-def _apart(heights: Sequence[float], gap: float = 0.05) -> list[float]:
-    """Ascending label heights, pushed down from the top until none overlaps another."""
-    placed = list(heights)
-    for i in range(len(placed) - 2, -1, -1):
-        placed[i] = min(placed[i], placed[i + 1] - gap)
-    return placed
+def _spreads(rows: Sequence[Row], key: str) -> str:
+    """Mean, deviation of the pairs' means, and root mean square of the deviations over seeds within a pair."""
+    pairs = [[row[key] for row in pair] for pair in _by_pair(rows)]
+    text = _spread([float(np.mean(values)) for values in pairs])
+    repeated = [np.var(values, ddof=1) for values in pairs if len(values) > 1]
+    return f"{text} ± {np.sqrt(np.mean(repeated)):.3f}" if repeated else text

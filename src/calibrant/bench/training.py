@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
+from calibrant.coreset.parallel import backward, threads
+
+__all__ = ["accuracy", "threads", "train"]
 
 Progress = Callable[[str, int, int], None]
 EVALUATION_BATCH = 256
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Run torch with `count` threads, then restore; None leaves the number alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def train(
@@ -37,10 +29,16 @@ def train(
     batch: int = 64,
     lr: float = 2e-3,
     shift: int = 0,
+    mirror: bool = False,
     seed: int = 0,
+    shards: int = 1,
+    after_epoch: Callable[[int, nn.Module], None] | None = None,
     progress: Progress | None = None,
 ) -> nn.Module:
     """Train a copy of a classifier with Adam under a one-cycle cosine rate; same seed and torch threads, same weights.
+
+    Where torch.distributed is initialized, all processes call this with the same arguments, share the shards of each
+    batch and end with the weights that one process would have.
 
     Parameters
     ----------
@@ -53,6 +51,13 @@ def train(
     shift : int
         Augmentation: move each batch by up to this many steps along the last axis (and the one before it, for images),
         edges repeated. 0 for none.
+    mirror : bool
+        Augmentation: reverse half of each batch, drawn anew, along the last axis.
+    shards : int
+        Parts that each batch is cut into; batch norm normalizes within a part, and several parts are computed with one
+        torch thread a process. As many as processes, or a multiple, keeps all of them busy.
+    after_epoch : callable, optional
+        Called with the epoch, from 0, and the network as it is, in training mode: `MissCounter.after_epoch` fits.
     progress : callable, optional
         Called with ("train", epochs done, epochs).
 
@@ -60,24 +65,37 @@ def train(
     -------
     torch.nn.Module
         Trained, in evaluation mode.
+
+    Raises
+    ------
+    DataError
+        If a batch cannot be cut into that many shards of two samples, which batch norm needs.
     """
     net = copy.deepcopy(model).train()
     rng = generator(seed, "train")
     inputs, labels = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(y))
     # Batch norm needs two samples, so a last batch of one is joined to its neighbor by rounding down.
     batches = max(1, len(labels) // batch)
+    if not 1 <= shards <= max(1, len(labels) // batches // 2):
+        raise DataError(f"shards: expected 1 to {max(1, len(labels) // batches // 2)} for this batch, got {shards}")
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * batches, pct_start=0.2)
+
+    def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(net(x), y)
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout
         for epoch in range(epochs):
             for part in np.array_split(rng.permutation(len(labels)), batches):
                 rows = torch.from_numpy(part)
                 optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(net(_shifted(inputs[rows], shift, rng)), labels[rows])
-                torch.autograd.backward(loss)
+                seen = _mirrored(_shifted(inputs[rows], shift, rng), mirror, rng)
+                backward(net, loss, seen, labels[rows], shards=shards)
                 optimizer.step()
                 schedule.step()
+            if after_epoch:
+                after_epoch(epoch, net)
             if progress:
                 progress("train", epoch + 1, epochs)
     return net.eval()
@@ -102,3 +120,10 @@ def _shifted(x: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Ten
         at = (torch.arange(x.shape[dim]) + offset).clamp(0, x.shape[dim] - 1)
         x = x.index_select(dim, at)
     return x
+
+
+def _mirrored(x: torch.Tensor, mirror: bool, rng: np.random.Generator) -> torch.Tensor:
+    if not mirror:
+        return x
+    chosen = torch.from_numpy(rng.permutation(len(x)) < len(x) // 2)
+    return torch.where(chosen.view(-1, *(1,) * (x.ndim - 1)), x.flip(-1), x)

@@ -1,4 +1,4 @@
-"""Running independent jobs, in this process or in several, one torch thread each."""
+"""Running independent jobs, in this process, in several or on a cluster; a bad job does not stop the others."""
 
 from __future__ import annotations
 
@@ -6,15 +6,35 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TypeVar
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-from calibrant.bench.training import threads
+from calibrant.bench import cluster
+from calibrant.bench.job import Failure, Job, Result, Run, attempt
+from calibrant.core.errors import DataError
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+
+def crew(engine: str = "local", processes: int = 0) -> AbstractContextManager[Run]:
+    """Those who do the jobs, for a ``with`` statement; what ends it early, Ctrl-C included, stops what still runs.
+
+    Parameters
+    ----------
+    engine : {"local", "ray"}
+        Processes of this machine, or tasks of a Ray cluster (see `calibrant.bench.cluster`).
+    processes : int
+        Jobs at once; 0 for one per usable CPU. Local and 1: in this process, in order.
+
+    Raises
+    ------
+    DataError
+        If the engine is unknown or not installed.
+    """
+    if engine not in ENGINES:
+        raise DataError(f"engine: expected one of {', '.join(ENGINES)}, got {engine}")
+    return ENGINES[engine](processes)
 
 
 def usable_cpus() -> int:
@@ -22,38 +42,56 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def run(work: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Result]]:
-    """Do the jobs and yield each with its result as it is finished.
+@contextmanager
+def local(processes: int) -> Iterator[Run]:
+    """Processes of this machine."""
 
-    Every job runs on one torch thread, whatever `processes` is, so results do not depend on it.
+    def run(work: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[Job, Result | Failure]]:
+        count = min(processes or usable_cpus(), len(jobs))
+        if count > 1:
+            yield from _pooled(work, jobs, count)
+        else:
+            for job in jobs:
+                yield job, attempt(work, job)
 
-    Parameters
-    ----------
-    work : callable
-        Importable by name, as are jobs and results.
-    jobs : sequence
-    processes : int
-        1 runs the jobs here, in order; 0 takes one process per usable CPU.
+    yield run
 
-    Raises
-    ------
-    Whatever `work` raises. Children are stopped before any exception, KeyboardInterrupt included, goes on.
-    """
-    count = min(processes or usable_cpus(), len(jobs))
-    if count <= 1:
-        for job in jobs:
-            with threads(1):
-                result = work(job)
-            yield job, result
-        return
+
+ENGINES: dict[str, Callable[[int], AbstractContextManager[Run]]] = {"local": local, "ray": cluster.ray}
+
+
+def _pooled(work: Callable[[Job], Result], jobs: Sequence[Job], count: int) -> Iterator[tuple[Job, Result | Failure]]:
+    """A process that dies (killed for its memory, say) breaks its pool. The jobs that it may have been at, the first
+    unfinished ones, are then done alone, so that only the guilty one fails; a new pool does the rest."""
+    rest, alone = list(jobs), 0
+    while rest:
+        unfinished = len(rest)
+        for job, outcome in _pool(work, rest[:1] if alone else rest, 1 if alone else count):
+            rest.remove(job)
+            yield job, outcome
+        if not alone:
+            alone = min(count, len(rest))
+            continue
+        alone -= 1
+        if len(rest) == unfinished:
+            yield rest.pop(0), Failure("the job's process died (out of memory?)")
+
+
+def _pool(work: Callable[[Job], Result], jobs: Sequence[Job], count: int) -> Iterator[tuple[Job, Result | Failure]]:
+    """Do the jobs in `count` processes; silent about those that a broken pool leaves undone."""
     # A forked child would inherit torch's thread pool in an unusable state.
     context = multiprocessing.get_context("spawn")
     known = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, context, initializer=_start)
+    futures: dict[Future[Result | Failure], Job] = {}
     try:
-        futures = {pool.submit(work, job): job for job in jobs}
+        for job in jobs:
+            futures[pool.submit(attempt, work, job)] = job
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            if not isinstance(future.exception(), BrokenProcessPool):
+                yield futures[future], future.result()
+    except BrokenProcessPool:  # while submitting
+        pass
     finally:
         if any(not future.done() for future in futures):
             for child in set(multiprocessing.active_children()) - known:

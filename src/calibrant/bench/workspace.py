@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -72,6 +74,23 @@ class Workspace:
         """Fill a network of the same architecture."""
         net.load_state_dict(load_file(self._path("float", settings, ".safetensors")))
         return net.eval()
+
+    def has_misses(self, settings: Mapping[str, Any]) -> bool:
+        """Whether :meth:`load_misses` will find counts."""
+        return self._path("misses", settings, ".safetensors").is_file()
+
+    def save_misses(self, settings: Mapping[str, Any], misses: NDArray[np.int64]) -> None:
+        """Keep the quantization misses of training samples, int64[N]."""
+        _save_tensors(self._path("misses", settings, ".safetensors"), {"misses": torch.from_numpy(misses)}, {})
+
+    def load_misses(self, settings: Mapping[str, Any]) -> NDArray[np.int64]:
+        """Quantization misses int64[N] of training samples."""
+        found: NDArray[np.int64] = load_file(self._path("misses", settings, ".safetensors"))["misses"].numpy()
+        return found
+
+    def has_prepared(self, settings: Mapping[str, Any]) -> bool:
+        """Whether :meth:`artifact_path` and :meth:`load_net` will find what was prepared."""
+        return self.artifact_path(settings).is_file()
 
     def artifact_path(self, settings: Mapping[str, Any]) -> Path:
         """Where :meth:`save_prepared` puts the artifact; it is written last, so it stands for both files."""

@@ -9,8 +9,11 @@ import typer
 
 from calibrant.cli.console import emit, out, progress
 from calibrant.cli.options import Json, integers, words
+from calibrant.core.errors import DataError
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Rerun published protocols against baselines.")
+
+STREAM, LABELS, RUN = "Stream", "Labels and memory", "Run"
 
 
 @bench.callback()
@@ -24,56 +27,189 @@ def qcore(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="FOLDER", help="Data sets.", show_default="$CALIBRANT_DATA")
     ] = None,
-    dataset: Annotated[str, typer.Option("--dataset", help="dsa or usc_had.")] = "dsa",
-    network: Annotated[str, typer.Option("--network", help="cnn or inception_time.")] = "cnn",
+    dataset: Annotated[str, typer.Option("--dataset", help="dsa, usc_had or cifar10.")] = "dsa",
+    network: Annotated[
+        str,
+        typer.Option("--network", help="cnn, inception_time, omniscale_cnn; for images resnet18, vgg16, small_cnn."),
+    ] = "cnn",
     source: Annotated[
-        str, typer.Option("--source", metavar="1,3", help="Subjects that train, paired with --target.")
-    ] = ("1"),
-    target: Annotated[str, typer.Option("--target", metavar="2,5", help="Subjects that stream.")] = "2",
+        str | None,
+        typer.Option("--source", metavar="1,3", help="Subjects that train, paired with --target.", show_default="1"),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="2,5",
+            help="Subjects that stream; the source itself: its later segments, without drift.",
+            show_default="2",
+        ),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Every ordered pair of the subjects at hand.")] = False,
     bits: Annotated[str, typer.Option("--bits", metavar="2,4,8", help="Weight bits.")] = "2,4,8",
-    coreset: Annotated[int, typer.Option("--coreset", min=1, help="Training samples that the device keeps.")] = 20,
+    coreset: Annotated[
+        str, typer.Option("--coreset", metavar="10,20", help="Training samples that travel with the model.")
+    ] = "20",
+    coreset_rule: Annotated[
+        str | None,
+        typer.Option(
+            "--coreset-rule",
+            metavar="A,B",
+            help="random, balanced, misses, histogram, kmeans.",
+            show_default="as in calibrant prepare",
+        ),
+    ] = None,
     updaters: Annotated[
-        str, typer.Option("--updaters", metavar="A,B", help="none, flip, flip-taps, bp (back-propagation).")
+        str, typer.Option("--updaters", metavar="A,B", help="Ways to adapt; a wrong name lists them.")
     ] = "none,flip,flip-taps,bp",
     split: Annotated[
         str, typer.Option("--split", help="segment, or random as published: neighbors leak into the test split.")
     ] = "segment",
     seeds: Annotated[str, typer.Option("--seeds", metavar="0,1,2", help="One run each.")] = "0",
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Steps per window.", show_default="each updater's own")
+    windows: Annotated[
+        int | None,
+        typer.Option("--windows", min=1, help="Windows of the stream.", show_default="10", rich_help_panel=STREAM),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Processes; 0 takes every usable CPU.")] = 0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do not take over what an earlier run left in --out.")] = False,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            "--window", min=1, help="Samples a window.", show_default="an equal part each", rich_help_panel=STREAM
+        ),
+    ] = None,
+    labels: Annotated[
+        str,
+        typer.Option(
+            "--labels",
+            metavar="all,0.1,9,0",
+            help="Labels of each window: all, a share, a number, none.",
+            rich_help_panel=LABELS,
+        ),
+    ] = "all",
+    label_choice: Annotated[
+        str,
+        typer.Option(
+            "--label-choice", metavar="chance,ask", help="Drawn, or as the session asks.", rich_help_panel=LABELS
+        ),
+    ] = "chance",
+    delay: Annotated[
+        int, typer.Option("--delay", min=0, help="Windows until labels arrive.", rich_help_panel=LABELS)
+    ] = 0,
+    capacity: Annotated[
+        int | None,
+        typer.Option(
+            "--capacity",
+            min=1,
+            help="Samples that the device keeps.",
+            show_default="as many as the coreset",
+            rich_help_panel=LABELS,
+        ),
+    ] = None,
+    gate: Annotated[
+        str,
+        typer.Option("--gate", metavar="off,on", help="on: the session adapts only to drift.", rich_help_panel=LABELS),
+    ] = "off",
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Steps a window.", show_default="each updater's own", rich_help_panel=RUN),
+    ] = None,
+    training_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--training-steps",
+            min=1,
+            help="Of the float networks.",
+            show_default="the data set's own",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=0, help="Jobs at once; 0: one per usable CPU.", rich_help_panel=RUN)
+    ] = 0,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="local, or ray: this machine or the cluster at RAY_ADDRESS.",
+            rich_help_panel=RUN,
+        ),
+    ] = "local",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do not take over what an earlier run left.", rich_help_panel=RUN)
+    ] = False,
     json: Json = False,
 ) -> None:
-    """QCore's protocol: one subject trains, another arrives as ten windows; accuracy on both after each.
+    """QCore's protocol: one subject trains, another arrives as windows; accuracy on both after each.
 
-    An interrupted run continues where it was when the same command is given again.
+    Lists are crossed. An interrupted run continues where it was when the same command is given again; a row that fails
+    does not stop the others.
 
     Example: calibrant bench qcore --dataset dsa --source 1 --target 2 --bits 4 --seeds 0,1,2 --out results
     """
     from calibrant.bench import qcore as protocol
     from calibrant.bench import report
 
+    if full and (source or target):
+        raise DataError("--full: expected no --source and --target beside it, got them")
+    defaults = protocol.Options(target_folder)
     options = protocol.Options(
         out=target_folder,
         data=data,
         dataset=dataset,
         network=network,
-        source=integers(source, "--source"),
-        target=integers(target, "--target"),
+        source=integers(source, "--source") if source else defaults.source,
+        target=integers(target, "--target") if target else defaults.target,
+        full=full,
         bits=integers(bits, "--bits"),
-        coreset=coreset,
+        coreset=integers(coreset, "--coreset"),
+        coreset_rule=words(coreset_rule) if coreset_rule else defaults.coreset_rule,
         updaters=words(updaters),
         split=split,
         seeds=integers(seeds, "--seeds"),
+        labels=words(labels),
+        label_choice=words(label_choice),
+        delay=delay,
+        capacity=capacity,
+        gate=words(gate),
+        windows=windows,
+        window=window,
         steps=steps,
+        training_steps=training_steps,
         jobs=jobs,
+        engine=engine,
         resume=not fresh,
     )
-    with progress() as show:
+    with progress(lines=True) as show:
         result = protocol.run(options, show)
     if json:
         emit(result)
     else:
         out.print(report.table(result), end="", markup=False)
+    if result["failures"]:
+        first, missing = result["failures"][0], result["protocol"]["rows"] - len(result["rows"])
+        raise DataError(
+            f"{len(result['failures'])} jobs failed, {missing} rows are missing ({target_folder / 'failures.txt'}); "
+            f"the first: {first['job']}: {first['reason']}"
+        )
+
+
+@bench.command(name="report")
+def report_(
+    runs: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where each run has its folder.")] = Path(
+        "OUT"
+    ),
+    template: Annotated[Path, typer.Option("--template", metavar="FILE", help="Prose with places for tables.")] = Path(
+        "docs/results.template.md"
+    ),
+    target: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page.")] = Path("docs/results.md"),
+    partial: Annotated[bool, typer.Option("--partial", help="Leave a note where a run is not there yet.")] = False,
+) -> None:
+    """Write the results page from what `calibrant bench` has left, each table with the command that regenerates it.
+
+    Example: calibrant bench report --runs OUT --out docs/results.md
+    """
+    from calibrant.bench import results
+    from calibrant.bench.workspace import write_text
+
+    text = results.page(template.read_text(encoding="utf-8"), runs, partial)
+    write_text(target, results.NOTICE.format(template=template.name) + text)
+    out.print(f"{target}: {len(text.splitlines())} lines", markup=False)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 out = Console(highlight=False, soft_wrap=True)
@@ -19,19 +28,55 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 Report = Callable[[str, int, int], None]
 
 
+LINE_SECONDS = 30.0
+RECENT_SECONDS = 1800.0  # what the time left is estimated from: one row of a benchmark may take minutes
+
+
 @contextmanager
-def progress() -> Iterator[Report]:
-    """Give a callback (stage, done, total) that draws one bar per stage on a terminal and nothing elsewhere."""
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bars:
+def progress(lines: bool = False) -> Iterator[Report]:
+    """Give a callback (stage, done, total) that draws one bar per stage on a terminal, with the time that is left.
+
+    Elsewhere it prints nothing, or with `lines` a line at the end of a stage and now and then before.
+    """
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    on_terminal = err.is_terminal
+    with Progress(*columns, console=err, disable=not on_terminal, speed_estimate_period=RECENT_SECONDS) as bars:
         tasks: dict[str, TaskID] = {}
+        started: dict[str, float] = {}
+        said = time.monotonic()
 
         def report(stage: str, done: int, total: int) -> None:
+            nonlocal said
+            now = time.monotonic()
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
+                tasks[stage], started[stage] = bars.add_task(stage, total=total), now
             bars.update(tasks[stage], completed=done, total=total)
+            if lines and not on_terminal and done and (done == total or now - said > LINE_SECONDS):
+                said, passed = now, now - started[stage]
+                left = f", about {clock(passed * (total - done) / done)} left" if done < total else ""
+                err.print(f"{stage} {done}/{total} in {clock(passed)}{left}", markup=False)
 
         yield report
+
+
+def clock(seconds: float) -> str:
+    """A duration for people.
+
+    Examples
+    --------
+    >>> clock(5), clock(3725)
+    ('0:05', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def table(*columns: str, title: str | None = None, left: int = 1) -> Table:

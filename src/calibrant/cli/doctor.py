@@ -17,7 +17,6 @@ CPU_FEATURES = ("sse4_1", "avx2", "fma", "avx_vnni", "avx512f", "avx512bw", "avx
 DEVICE_PACKAGES = ("numpy", "safetensors", "typer", "rich")
 SERVER_PACKAGES = ("torch", "scikit-learn", "matplotlib", "cryptography", "onnx", "onnxruntime")
 COMPILERS = ("cc", "c++", "arm-none-eabi-gcc")
-DATASETS = ("dsa", "usc_had")
 COUNTERS = ("sys/class/powercap/*/energy_uj", "sys/class/hwmon/hwmon*/energy*_input")
 
 
@@ -103,7 +102,7 @@ def _packages() -> dict[str, object]:
 
 def _data() -> dict[str, object]:
     from calibrant.core.errors import DataError
-    from calibrant.data import folder, subjects
+    from calibrant.data import DATASETS, folder, subjects
 
     try:
         root = folder()
@@ -111,8 +110,12 @@ def _data() -> dict[str, object]:
         return {"folder": None, "reason": str(error)}
     found: dict[str, object] = {"folder": str(root)}
     for name in DATASETS:
-        if (root / name).is_dir():
+        if not (root / name).is_dir():
+            continue
+        try:
             found[name] = [f"subject{n}" for n in subjects(name, root)]
+        except DataError as error:  # an unfinished download is a finding, not a failure
+            found[name] = str(error)
     return found
 
 

@@ -10,6 +10,19 @@ from calibrant.artifact import Artifact, Summary, read, summary
 from calibrant.cli.console import emit, out, plain, size, table
 from calibrant.cli.options import ArtifactPath, Json, Verify
 
+CONTENTS = {
+    "weights": "packed at their bits",
+    "bias": "one a channel",
+    "multiplier": "requantization, one a channel",
+    "shift": "requantization, one a channel",
+    "scale": "of the weights, one a channel",
+    "feedback": "how errors flow back",
+    "coreset": "samples to learn from",
+    "preprocess": "standardization, one a channel",
+    "reference": "usual activations",
+    "header and manifest": "program, settings, hashes, report",
+}
+
 
 def inspect(artifact: ArtifactPath, verify: Verify = None, json: Json = False) -> None:
     """Show an artifact's model, layers, bytes, memory plan, thresholds, report and signature.
@@ -25,6 +38,8 @@ def inspect(artifact: ArtifactPath, verify: Verify = None, json: Json = False) -
                 "file": str(artifact),
                 "file_bytes": file.file_bytes,
                 "bytes": _groups(file),
+                "feedback_share": _groups(file)["feedback"] / file.file_bytes,
+                "sections": file.sections,
                 "format_version": file.format_version,
                 "tool_version": file.tool_version,
                 "signed": file.signed,
@@ -56,6 +71,7 @@ def _facts(held: Artifact) -> dict[str, Any]:
         "weights": program.weight_count,
         "arena_bytes": program.arena_bytes,
         "coreset": len(held.coreset.y),
+        "coreset_bits": held.coreset.bits,
         "layers": [plain(layer) | {"bytes": _packed(layer.weight_count, layer.bits)} for layer in program.layers],
         "ops": [op.kind for op in program.ops],
         "settings": held.settings,
@@ -80,7 +96,7 @@ def _model(path: Path, held: Artifact, file: Summary, verify: Path | None) -> No
         "classes": f"{len(held.classes)}: {', '.join(held.classes)}",
         "weights": f"{program.weight_count:,}",
         "arena": f"{size(program.arena_bytes)} of working memory for activations",
-        "coreset": f"{len(held.coreset.y)} samples",
+        "coreset": f"{len(held.coreset.y)} samples at {held.coreset.bits} bits",
         "updater": ", ".join(f"{name} {value}" for name, value in plain(held.settings).items()),
         "thresholds": ", ".join(f"{name} {value:g}" for name, value in held.thresholds.items()) or "-",
         "signature": signature,
@@ -99,12 +115,12 @@ def _layers(held: Artifact) -> None:
     out.print(rows)
 
 
-def _bytes(sections: Mapping[str, int]) -> None:
-    total = sum(sections.values())
-    rows = table("section", "bytes", "share", title="\nWhere every byte goes")
-    for name, count in sorted(sections.items(), key=lambda item: -item[1]):
-        rows.add_row(name, f"{count:,}", f"{count / total:.1%}")
-    rows.add_row("total", f"{total:,}", "")
+def _bytes(groups: Mapping[str, int]) -> None:
+    total = sum(groups.values())
+    rows = table("section", "what it is", "bytes", "share", title="\nWhere every byte goes", left=2)
+    for name, count in sorted(groups.items(), key=lambda item: -item[1]):
+        rows.add_row(name, CONTENTS.get(name, ""), f"{count:,}", f"{count / total:.1%}")
+    rows.add_row("total", "", f"{total:,}", "")
     out.print(rows)
 
 

@@ -41,3 +41,6 @@ def _show(version: Version, current: bool) -> None:
     before, after = version.metrics.get("accuracy_before"), version.metrics.get("accuracy_after")
     if before is not None:
         out.print(f"    accuracy {fraction(before)} -> {fraction(after)}")
+    kept, source = version.metrics.get("coreset"), version.metrics.get("coreset_source")
+    if kept is not None and source is not None:
+        out.print(f"    coreset {kept}: {source} of the artifact, {kept - source} of the stream")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from calibrant.pipeline import Prepared
 
-FORMS = ("pooled", "taps")  # of the flip updater
+FORMS = ("accumulated", "pooled", "taps")  # of the flip updater
 
 Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -47,9 +47,13 @@ def prepare(
         str, typer.Option("--compare", metavar="2,8", help="Report these widths too; each is prepared in full.")
     ] = "",
     coreset: Annotated[int, typer.Option("--coreset", min=1, help="Training samples the device keeps.")] = 20,
-    coreset_rule: Annotated[str, typer.Option("--coreset-rule", help="How they are chosen: random or balanced.")] = (
-        "balanced"
-    ),
+    coreset_rule: Annotated[
+        str,
+        typer.Option("--coreset-rule", help="How they are chosen: balanced, random, misses, histogram or kmeans."),
+    ] = "balanced",
+    coreset_bits: Annotated[
+        int, typer.Option("--coreset-bits", help="Bits of their values: 8, or 4 for half the bytes.")
+    ] = 8,
     train: Annotated[
         int,
         typer.Option("--train", min=0, metavar="EPOCHS", help="First train the float model; 0 takes it as trained."),
@@ -76,8 +80,8 @@ def prepare(
         Path | None, typer.Option("--report", metavar="FILE.json", help="Also write the report as JSON.")
     ] = None,
     form: Annotated[
-        str, typer.Option("--form", help="How the device proposes flips: pooled, or taps (slower, for 2 bits).")
-    ] = "pooled",
+        str, typer.Option("--form", help="How the device flips: accumulated; or, with less memory, pooled or taps.")
+    ] = "accumulated",
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -89,18 +93,22 @@ def prepare(
     Example: calibrant prepare model.py:build --data train.npz --bits 4 -o har.cal
     """
     from calibrant import artifact, pipeline
+    from calibrant import coreset as coresets
     from calibrant.frontend import source
 
     widths = _widths(bits, compare)
-    _check_choices(coreset_rule, form)
+    _check_choices(coreset_rule, coreset_bits, form)
     _check_files(target, report, sign)
     names, x, y = _samples(data, classes, seed)
     fit, held = _divide(x, y, validation, seed)
+    coresets.check(coreset_rule, fit[1], coreset)
     taken = source.load(model, seed)
     scale = train > 0 if standardize is None else standardize
+    misses = None
     with progress() as show:
         if train:
-            taken = _trained(taken, fit, train, scale, seed, show)
+            counted = coresets.RULES[coreset_rule].needs == "misses"
+            taken, misses = _trained(taken, fit, train, scale, seed, counted, show)
         made = {
             width: pipeline.prepare(
                 taken,
@@ -109,6 +117,8 @@ def prepare(
                 activation_bits=_activation_bits(activation_bits, width),
                 coreset=coreset,
                 coreset_rule=coreset_rule,
+                coreset_bits=coreset_bits,
+                misses=misses,
                 classes=names,
                 standardize=scale,
                 epochs=epochs,
@@ -143,11 +153,15 @@ def _widths(bits: int, compare: str) -> list[int]:
     return widths
 
 
-def _check_choices(coreset_rule: str, form: str) -> None:
+def _check_choices(coreset_rule: str, coreset_bits: int, form: str) -> None:
     """What would only be found wrong after the long work."""
     from calibrant.coreset import RULES
 
-    for option, given, allowed in (("--coreset-rule", coreset_rule, tuple(RULES)), ("--form", form, FORMS)):
+    for option, given, allowed in (
+        ("--coreset-rule", coreset_rule, tuple(RULES)),
+        ("--coreset-bits", str(coreset_bits), ("8", "4")),
+        ("--form", form, FORMS),
+    ):
         if given not in allowed:
             raise ModelError(f"{option}: expected one of {', '.join(allowed)}, got '{given}'")
 
@@ -204,16 +218,27 @@ def _divide(x: NDArray[np.float32], y: NDArray[np.int64], share: float, seed: in
 
 
 def _trained(
-    model: nn.Module | ExportedProgram, fit: Labeled, epochs: int, standardize: bool, seed: int, show: Report
-) -> nn.Module:
+    model: nn.Module | ExportedProgram,
+    fit: Labeled,
+    epochs: int,
+    standardize: bool,
+    seed: int,
+    counted: bool,
+    show: Report,
+) -> tuple[nn.Module, NDArray[np.int64] | None]:
+    """The trained network and, if they are to be counted and there was more than one epoch, its quantization misses."""
     from calibrant.bench import training
+    from calibrant.coreset import MissCounter
     from calibrant.frontend import source
 
     net = source.trainable(model)
     x, y = fit
     if standardize:
         x = Preprocess.of(x).apply(x)
-    return training.train(net, x, y, epochs=epochs, seed=seed, progress=show)
+    counter = MissCounter(x, y) if counted and epochs > 1 else None
+    after_epoch = counter.after_epoch if counter else None
+    trained = training.train(net, x, y, epochs=epochs, seed=seed, after_epoch=after_epoch, progress=show)
+    return trained, counter.misses() if counter else None
 
 
 def _labeled(show: Report, prefix: str) -> Report:

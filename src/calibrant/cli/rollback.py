@@ -15,7 +15,9 @@ def rollback(
     to: Annotated[int, typer.Option("--to", min=0, metavar="N", help="The version to restore, from `calibrant log`.")],
     json: Json = False,
 ) -> None:
-    """Restore the weights and coreset of version N, bit for bit, as a new version that points back; nothing is erased.
+    """Restore the weights of version N, bit for bit, as a new version that points back; nothing is erased.
+
+    The coreset stays: its labels are true whatever the weights are. `calibrant forget` resets it.
 
     Example: calibrant rollback har.db --to 3
     """

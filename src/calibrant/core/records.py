@@ -127,6 +127,16 @@ class Program:
         """Number of weights of all layers."""
         return sum(layer.weight_count for layer in self.layers)
 
+    @property
+    def pooled_positions(self) -> NDArray[np.int64]:
+        """int64[pooled_count]: over how many positions each pooled statistic is summed."""
+        positions = np.zeros(self.pooled_count, np.int64)
+        for op in self.ops:
+            if op.layer >= 0:
+                source = self.tensors[op.inputs[0]]
+                positions[self.layers[op.layer].pooled_slice] = source.height * source.width
+        return positions
+
 
 @dataclass(frozen=True)
 class Constants:
@@ -170,10 +180,45 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Coreset:
-    """Samples that stand for the training data: x int8[n, height, width, channels] input codes, y int64[n]."""
+    """Samples that stand for the training data: x int8[n, height, width, channels] input codes, y int64[n].
+
+    `bits` 4: they are kept, and what a device adds to them, at four bits (`core.nibbles`); x is then rounded already.
+    """
 
     x: NDArray[np.int8]
     y: NDArray[np.int64]
+    bits: int = 8
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the training samples looked like inside the network, to tell a drifted window from a usual one.
+
+    mean and std float32[pooled_count]: over training samples, of each input channel's mean code minus zero point,
+    `Observation.pooled / Program.pooled_positions`. The artifact keeps half precision, so the values have it already.
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> Self:
+        """Moments float64[pooled_count], rounded to half precision."""
+        std = np.sqrt(np.maximum(variance, 0))
+        return cls(mean.astype(np.float16).astype(np.float32), std.astype(np.float16).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Usual:
+    """How the model does on its training samples; `policy.gate` compares windows with it.
+
+    `error`: share of them that it gets wrong. `distance` and `spread`: mean and standard deviation of their distance to
+    the nearest sample of the coreset, see `policy.nearness`; a spread of 0 says that these are unknown.
+    """
+
+    error: float = 0.0
+    distance: float = 0.0
+    spread: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -208,15 +253,19 @@ class Preprocess:
 class FlipSettings:
     """How the flip updater works; see docs/flow.md.
 
-    `form` is 'pooled' or 'taps'; at most `steps` steps a window, fewer once the mean loss is at `loss_goal` nats; the
-    first moves `fraction` of each layer's weights, none more than `fraction_max`; `bias` moves biases too.
+    `form` is 'accumulated', or, guarded step by step and with hardly any memory of its own, 'pooled' or 'taps'. At most
+    `steps` steps a window, fewer once the mean loss is at `loss_goal` nats; `bias` moves biases too. Accumulated: each
+    step moves a weight by about `rate`, in reals, and by `decay` of its way back to the artifact's. Guarded: the first step
+    moves `fraction` of each layer's weights, none more than `fraction_max`.
     """
 
-    form: str = "pooled"
-    steps: int = 30
+    form: str = "accumulated"
+    steps: int = 40
+    rate: float = 1e-3
+    decay: float = 0.003
     fraction: float = 0.002
     fraction_max: float = 0.1
-    loss_goal: float = 0.03
+    loss_goal: float = 0.005
     bias: bool = True
 
 
@@ -253,6 +302,7 @@ class UpdateOutcome:
     """What an updater did to the engine's weights on one window, before verification.
 
     `steps` tried, `accepted` kept, mean loss on window + coreset before and after, `flips` = weights that now differ.
+    `misses` int64[N]: how often a candidate got a sample wrong that the weights it came from got right.
     """
 
     updater: str
@@ -261,6 +311,7 @@ class UpdateOutcome:
     loss_before: float
     loss_after: float
     flips: int
+    misses: NDArray[np.int64]
 
 
 @dataclass(frozen=True)

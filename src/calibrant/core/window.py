@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from calibrant.core.errors import DataError
 from calibrant.core.qparams import QParams
 from calibrant.core.records import Preprocess, Tensor
+from calibrant.core.rng import generator
 
 UNLABELED = -1
 _AXES = {1: ("features",), 2: ("channels", "time steps"), 3: ("channels", "rows", "columns")}
@@ -121,6 +122,36 @@ def check_labels(y: Any, n: int, classes: int) -> NDArray[np.int64]:
             f"labels: expected classes 0 to {classes - 1} or -1 for unlabeled, got {array[first]} at index {first}"
         )
     return array.astype(np.int64)
+
+
+def keep_labels(y: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
+    """The labels as if only some had been given: `fraction` of those that are there, drawn at random, -1 elsewhere.
+
+    Parameters
+    ----------
+    y : int64[N]
+        Classes, -1 where unlabeled.
+    fraction : float
+        0 to 1; the number kept is rounded.
+    seed : int
+
+    Raises
+    ------
+    DataError
+        `fraction` is outside 0 to 1.
+
+    Examples
+    --------
+    >>> keep_labels(np.array([4, 4, -1, 4, 4]), 0.5, seed=0).tolist()
+    [-1, -1, -1, 4, 4]
+    """
+    if not 0 <= fraction <= 1:
+        raise DataError(f"fraction of labels: expected 0 to 1, got {fraction}")
+    known = np.flatnonzero(y != UNLABELED)
+    kept = generator(seed, "labels").permutation(known)[: round(fraction * known.size)]
+    some = np.full(len(y), UNLABELED)
+    some[kept] = y[kept]
+    return some
 
 
 def _array(value: Any, what: str) -> NDArray[Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.coreset.pool import Pool
 
-def choose_random(y: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+
+def choose_random(pool: Pool, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """`size` indices, uniformly, without repetition."""
-    return rng.permutation(len(y))[:size].astype(np.int64)
+    return rng.permutation(len(pool.y))[:size].astype(np.int64)

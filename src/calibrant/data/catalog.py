@@ -1,16 +1,39 @@
-"""The data sets by name, and the subjects a folder holds."""
+"""The data sets by name, and the subjects (domains) a folder holds."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from calibrant.core.errors import DataError
-from calibrant.data import dsa, usc_had
+from calibrant.data import cifar10, dsa, usc_had
+from calibrant.data.corruption import SEVERITIES
 from calibrant.data.domain import Domain
 
-DATASETS: Mapping[str, Callable[[Path, str], Domain]] = {"dsa": dsa.load, "usc_had": usc_had.load}
+
+@dataclass(frozen=True)
+class DataSet:
+    """A row of `DATASETS`.
+
+    `rank` is that of one sample: 2 for series [channels, time], 3 for images [channels, height, width]. `load` takes
+    the files of one subject, its number and its name. `files` names them within the data set's folder, ``{}`` standing
+    for the subject's number; without it the files hold the subjects `numbers` together.
+    """
+
+    rank: int
+    load: Callable[[tuple[Path, ...], int, str], Domain]
+    files: tuple[str, ...] = ("subject{}.npz",)
+    numbers: tuple[int, ...] | None = None
+
+
+DATASETS: Mapping[str, DataSet] = {
+    "dsa": DataSet(2, lambda files, _, name: dsa.load(files[0], name)),
+    "usc_had": DataSet(2, lambda files, _, name: usc_had.load(files[0], name)),
+    "cifar10": DataSet(3, cifar10.load, cifar10.FILES, SEVERITIES),
+}
 
 
 def subjects(dataset: str, folder: str | Path) -> list[int]:
@@ -21,11 +44,16 @@ def subjects(dataset: str, folder: str | Path) -> list[int]:
     DataError
         If the data set is unknown, or its folder is missing or empty.
     """
-    root = _folder(dataset, folder)
-    matches = (re.fullmatch(r"subject(\d+)\.npz", path.name) for path in root.iterdir())
-    numbers = sorted(int(match[1]) for match in matches if match)
+    root, row = _folder(dataset, folder), DATASETS[dataset]
+    if row.numbers is not None:
+        numbers = list(row.numbers) if all((root / name).is_file() for name in row.files) else []
+    else:
+        pattern = re.escape(row.files[0]).replace(r"\{\}", r"(\d+)")
+        matches = (re.fullmatch(pattern, path.name) for path in root.iterdir())
+        numbers = sorted(int(match[1]) for match in matches if match)
     if not numbers:
-        raise DataError(f"{root}: expected files subjectN.npz, got none")
+        found = "none" if row.numbers is None else "none or not all"
+        raise DataError(f"{root}: expected files {', '.join(row.files).format('N')}, got {found}")
     return numbers
 
 
@@ -34,22 +62,42 @@ def load(dataset: str, folder: str | Path, subject: int) -> Domain:
 
     Parameters
     ----------
-    dataset : {"dsa", "usc_had"}
+    dataset : {"dsa", "usc_had", "cifar10"}
     folder : path
         The data folder, with one folder per data set.
     subject : int
-        One of :func:`subjects`.
+        One of :func:`subjects`; of ``cifar10`` the severity of the corruption, 0 to 5.
 
     Raises
     ------
     DataError
-        If the data set is unknown or the file is missing, damaged or incomplete.
+        If the data set is unknown or a file is missing, damaged or incomplete.
     """
-    path = _folder(dataset, folder) / f"subject{subject}.npz"
-    if not path.is_file():
-        held = ", ".join(map(str, subjects(dataset, folder)))
-        raise DataError(f"{path}: expected one of subjects {held}, got {subject}")
-    return DATASETS[dataset](path, f"{dataset}/subject{subject}")
+    files = _files(dataset, folder, subject)
+    return DATASETS[dataset].load(files, subject, f"{dataset}/subject{subject}")
+
+
+def digest(dataset: str, folder: str | Path, subject: int) -> str:
+    """SHA-256 of all files that a subject is read from: other data, another digest.
+
+    Raises
+    ------
+    DataError
+        If the data set is unknown or a file is missing.
+    """
+    sha256 = hashlib.sha256()
+    for path in _files(dataset, folder, subject):
+        sha256.update(path.read_bytes())
+    return sha256.hexdigest()
+
+
+def _files(dataset: str, folder: str | Path, subject: int) -> tuple[Path, ...]:
+    root = _folder(dataset, folder)
+    paths = tuple(root / name.format(subject) for name in DATASETS[dataset].files)
+    held = subjects(dataset, folder)
+    if subject not in held:
+        raise DataError(f"{paths[0]}: expected one of subjects {', '.join(map(str, held))}, got {subject}")
+    return paths
 
 
 def _folder(dataset: str, folder: str | Path) -> Path:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
+from calibrant.data.corruption import blur
 from calibrant.data.stream import Window
 
 SIDE = 16  # the 8x8 scans are enlarged so that small rotations and blurs show
@@ -41,7 +42,7 @@ class Camera:
 
     def shoot(self, x: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Pictures float32[N, 1, h, w] of clean images float32[N, 1, h, w]."""
-        seen = _blur(_rotate(x, self.rotation), self.blur) * self.gain + self.haze
+        seen = blur(_rotate(x, self.rotation), self.blur) * self.gain + self.haze
         return (seen + self.noise * rng.standard_normal(x.shape)).astype(np.float32)
 
 
@@ -141,19 +142,3 @@ def _rotate(x: NDArray[np.float32], degrees: float) -> NDArray[np.float32]:
             inside = (r >= 0) & (r < h) & (c >= 0) & (c < w)
             turned += np.where(inside, share * x[..., np.clip(r, 0, h - 1), np.clip(c, 0, w - 1)], 0)
     return turned.astype(np.float32)
-
-
-def _blur(x: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur, edges repeated; sigma 0 changes nothing."""
-    if sigma == 0:
-        return x
-    radius = int(np.ceil(3 * sigma))
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    taps /= taps.sum()
-    for axis in (-2, -1):
-        pad = [(0, 0)] * x.ndim
-        pad[axis] = (radius, radius)
-        padded = np.moveaxis(np.pad(x, pad, mode="edge"), axis, -1)
-        slid = np.lib.stride_tricks.sliding_window_view(padded, len(taps), axis=-1)
-        x = np.moveaxis(slid @ taps, -1, axis).astype(np.float32)
-    return x

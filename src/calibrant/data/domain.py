@@ -17,8 +17,9 @@ SPLITS = ("segment", "random")
 class Domain:
     """Labeled samples that share one source.
 
-    x float32[N, channels, time]; y int64[N], 0-based; segment int64[N], the position in the session or the recording
-    each sample was cut from; held bool[N], the samples that the data set's leak-free split keeps for testing.
+    x float32[N, channels, time], or [N, channels, height, width]; y int64[N], 0-based; segment int64[N], the position
+    in the session, the recording or the file that each sample was taken from; held bool[N], the samples that the data
+    set's leak-free split keeps for testing.
     """
 
     x: NDArray[np.float32]
@@ -30,7 +31,7 @@ class Domain:
 
 
 def split(domain: Domain, how: str = "segment", seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices for training and for testing, about 80 % and 20 %.
+    """Indices for training and for testing, about 80 % and 20 % (what `held` says, for ``segment``).
 
     Parameters
     ----------

@@ -249,9 +249,9 @@ def _cat(b: Builder, node: fx.Node) -> str:
     if dim != 1:
         raise b.refusal(node, f"expected concatenation over channels (dim 1), got dim {dim}")
     names = [b.activation(node, part) for part in parts]
-    while len(names) > CONCAT_INPUTS:  # a wide concat becomes a tree
-        first = b.emit(node, "concat", tuple(names[:CONCAT_INPUTS]))
-        names = [first, *names[CONCAT_INPUTS:]]
+    while len(names) > CONCAT_INPUTS:  # a wide concat becomes a tree, as shallow as can be
+        groups = [names[i : i + CONCAT_INPUTS] for i in range(0, len(names), CONCAT_INPUTS)]
+        names = [group[0] if len(group) == 1 else b.emit(node, "concat", tuple(group)) for group in groups]
     return names[0] if len(names) == 1 else b.emit(node, "concat", tuple(names))
 
 

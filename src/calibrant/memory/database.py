@@ -10,7 +10,7 @@ from pathlib import Path
 from calibrant.core.errors import StateError
 
 APPLICATION_ID = 0x43414C49  # "CALI"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: samples and deferred windows
 BUSY_SECONDS = 5.0
 _WAL_PAGES = 64  # checkpoint often: the write-ahead log stays below 256 KiB
 
@@ -40,6 +40,27 @@ CREATE TABLE event (
 );
 """
 
+# Codes lie apart from what changes with every window, so that they are written once.
+SAMPLES = """
+CREATE TABLE sample (
+    id INTEGER PRIMARY KEY,
+    source INTEGER NOT NULL,
+    version INTEGER NOT NULL REFERENCES version (number),
+    label INTEGER NOT NULL,
+    misses INTEGER NOT NULL
+);
+CREATE TABLE codes (
+    sample INTEGER PRIMARY KEY REFERENCES sample (id) ON DELETE CASCADE,
+    payload BLOB NOT NULL
+);
+CREATE TABLE deferred (
+    ticket INTEGER PRIMARY KEY AUTOINCREMENT,
+    created TEXT NOT NULL,
+    samples INTEGER NOT NULL,
+    payload BLOB NOT NULL
+);
+"""
+
 
 def connect(path: Path | None, create: bool) -> sqlite3.Connection:
     """Open a state file (None: in memory), refusing what is not one; an empty database is left for the caller to fill.
@@ -62,6 +83,7 @@ def connect(path: Path | None, create: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = OFF")  # zeros cost flash; `overwrite_freed` makes up for it
             connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     except BaseException:
         connection.close()
@@ -76,10 +98,41 @@ def is_empty(connection: sqlite3.Connection) -> bool:
 
 def create_schema(connection: sqlite3.Connection) -> None:
     """Tables and marks; call it inside a transaction."""
-    for statement in SCHEMA.split(";"):
+    for statement in (SCHEMA + SAMPLES).split(";"):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def is_older(connection: sqlite3.Connection) -> bool:
+    """True for a state of the release before samples were kept."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version < SCHEMA_VERSION)
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Give an older state what it lacks; call it inside a transaction."""
+    for statement in SAMPLES.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def overwrite_freed(connection: sqlite3.Connection, name: str) -> None:
+    """Rebuild the file without what was deleted, so that no byte of it stays there; outside any transaction.
+
+    Raises
+    ------
+    StateError
+        Disk full, or another process is reading: what was deleted can no longer be read by us, but its bytes remain.
+    """
+    where = f"{name}: what was deleted is gone, but its bytes could not be overwritten"
+    try:
+        connection.execute("VACUUM")
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        raise StateError(f"{where} ({error}); do it again") from error
+    if busy == 1:
+        raise StateError(f"{where} (in use by another process); do it again")
 
 
 @contextmanager
@@ -147,7 +200,7 @@ def _check_marks(connection: sqlite3.Connection, name: str) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID and not (application == 0 and is_empty(connection)):
         raise StateError(f"{name}: expected a Calibrant state, got another program's SQLite database")
-    if application == APPLICATION_ID and version != SCHEMA_VERSION:
+    if application == APPLICATION_ID and not 1 <= version <= SCHEMA_VERSION:
         raise StateError(f"{name}: expected state version {SCHEMA_VERSION}, got {version} (newer release?)")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import BudgetError, StateError
-from calibrant.core.records import Delta, Version
-from calibrant.memory import database
+from calibrant.core.records import Coreset, Delta, Version
+from calibrant.memory import database, samples
+from calibrant.memory.coreset import Pool
 from calibrant.memory.delta import apply, join, negative, pack, unpack, weights_sha256
 
 MAX_CHAIN = 32  # deltas replayed at most to restore a version
@@ -26,7 +27,7 @@ _COLUMNS = "number, parent, created, updater, decision, flips, weights_sha256, m
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: a commit, a rejected or skipped window, a rollback."""
+    """Something that happened: a commit, a rejected, skipped or deferred window, a rollback, samples forgotten."""
 
     created: str
     kind: str
@@ -35,12 +36,14 @@ class Event:
 
 
 class Store:
-    """Versions of one artifact's weights. Version 0 is the artifact itself; a version is its origin plus a delta.
+    """Versions of one artifact's weights, and the samples to learn from.
 
-    A delta is relative to the version before, because steps are small and flash wears; every 32 steps it is relative
-    to version 0 instead, so restoring replays at most 32 deltas however long the history. A rollback is a new version
-    with the same content as an old one: it repeats that one's origin and delta, and its `parent` is the version it
-    points back to. One transaction writes version, delta and event; power loss leaves all of it or nothing.
+    Version 0 is the artifact itself; a version is its origin plus a delta. A delta is relative to the version before,
+    because steps are small and flash wears; every 32 steps it is relative to version 0 instead, so restoring replays at
+    most 32 deltas however long the history. A rollback is a new version with the same content as an old one: it repeats
+    that one's origin and delta, and its `parent` is the version it points back to. The coreset has no versions: a label
+    stays true whatever the weights are. One transaction writes version, delta, coreset and event; power loss leaves all
+    of it or nothing.
 
     Parameters
     ----------
@@ -54,6 +57,7 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, name: str, storage: int | None = None) -> None:
         self._connection, self._name, self._storage = connection, name, storage
+        self._coreset = ""  # digest of the coreset that this store's user knows
 
     @classmethod
     def open(
@@ -133,8 +137,10 @@ class Store:
         updater: str,
         decision: str = "committed",
         metrics: Mapping[str, Any] | None = None,
+        coreset: Pool | None = None,
+        ticket: int | None = None,
     ) -> Version:
-        """Write one version, its delta and an event in one transaction.
+        """Write one version, its delta, an event and the coreset in one transaction.
 
         Parameters
         ----------
@@ -147,18 +153,21 @@ class Store:
         updater, decision : str
         metrics : mapping, optional
             JSON for people.
+        coreset : Pool, optional
+            What to learn from from now on.
+        ticket : int, optional
+            Of the deferred window that taught this; it is deleted.
 
         Raises
         ------
         StateError
-            Disk full, file in use, or `parent` is no longer the head. Nothing was written.
+            Disk full, file in use, or `parent` or the coreset last read are no longer the latest. Nothing was written.
         BudgetError
             The state would exceed its storage budget. Nothing was written.
         """
         with database.transaction(self._connection, self._name):
-            head = self.head()
-            if head.number != parent:
-                raise StateError(f"{self._name}: expected version {parent} to be the latest, got {head.number}")
+            self._check_head(parent)
+            digest = self._write_samples(coreset, ticket)
             chain = self._chain(parent)
             full = len(chain) >= MAX_CHAIN
             payload = pack(join([*chain, delta]) if full else delta)
@@ -166,6 +175,7 @@ class Store:
                 parent + 1, parent, _now(), updater, decision, int(delta.weight_index.size), sha256, dict(metrics or {})
             )
             self._write(version, 0 if full else parent, payload, {"flips": version.flips})
+        self._coreset = digest
         return version
 
     def rollback(self, to: int) -> Version:
@@ -182,11 +192,58 @@ class Store:
             self._write(version, origin, payload, {"from": head.number, "to": to})
         return version
 
-    def record(self, kind: str, detail: Mapping[str, Any]) -> None:
-        """Write an event that makes no version: a rejected or skipped window."""
+    def record(
+        self, kind: str, detail: Mapping[str, Any], coreset: Pool | None = None, ticket: int | None = None
+    ) -> None:
+        """Write an event that makes no version: a rejected or skipped window; coreset and ticket as for `commit`."""
         with database.transaction(self._connection, self._name):
+            digest = self._write_samples(coreset, ticket)
             self._write_event(kind, self.head().number, detail)
             self._check_storage()
+        self._coreset = digest
+
+    def coreset(self, base: Coreset, classes: int) -> Pool:
+        """The samples to learn from: those of `base`, the artifact's coreset, until they are redrawn.
+
+        Raises
+        ------
+        StateError
+            The state is damaged, or belongs to an artifact with another coreset.
+        """
+        with database.failures(self._name):
+            digest = samples.stored_digest(self._connection)
+            pool = samples.read(self._connection, self._name, base, classes)
+        self._coreset = digest
+        return pool
+
+    def defer(self, codes: NDArray[np.int8]) -> int:
+        """Keep a window int8[n, height, width, channels] until its labels come; the oldest goes when too many wait."""
+        with database.transaction(self._connection, self._name):
+            ticket, dropped = samples.defer(self._connection, codes, _now())
+            detail = {"ticket": ticket, "samples": len(codes), "dropped": dropped}
+            self._write_event("deferred", self.head().number, detail)
+            self._check_storage()
+        return ticket
+
+    def deferred(self, ticket: int, shape: samples.Shape) -> NDArray[np.int8]:
+        """The window of a ticket; StateError if it is unknown, was labeled, had to go, or is damaged."""
+        with database.failures(self._name):
+            return samples.deferred(self._connection, self._name, ticket, shape)
+
+    def forget(self) -> int:
+        """Delete all samples of the stream, and their bytes from the file; how many there were.
+
+        Raises
+        ------
+        StateError
+            The bytes could not be overwritten; the samples are deleted all the same.
+        """
+        with database.transaction(self._connection, self._name):
+            count, windows = samples.clear(self._connection)
+            self._write_event("forgot", self.head().number, {"samples": count, "windows": windows})
+        self._coreset = ""
+        database.overwrite_freed(self._connection, self._name)
+        return count
 
     def weights_at(
         self, number: int, base_weights: NDArray[np.int8], base_bias: NDArray[np.int32]
@@ -241,6 +298,10 @@ class Store:
                     self._connection.execute("INSERT INTO meta VALUES ('artifact', ?)", (artifact,))
                     self._insert(Version(0, None, _now(), "none", "base", 0, base_sha256))
                     self._check_storage()
+        elif database.is_older(self._connection):
+            with database.transaction(self._connection, self._name):
+                if database.is_older(self._connection):
+                    database.upgrade(self._connection)
         with database.failures(self._name):
             found = self._connection.execute("SELECT value FROM meta WHERE key = 'artifact'").fetchone()
         if found is None or not self._versions_where("WHERE number = 0"):
@@ -267,6 +328,21 @@ class Store:
             deltas.append(unpack(payload, where))
             number = origin
         return deltas[::-1]
+
+    def _check_head(self, expected: int) -> None:
+        head = self.head()
+        if head.number != expected:
+            raise StateError(f"{self._name}: expected version {expected} to be the latest, got {head.number}")
+
+    def _write_samples(self, coreset: Pool | None, ticket: int | None) -> str:
+        """Digest of the coreset then in force."""
+        if ticket is not None:
+            samples.settle(self._connection, ticket)
+        if coreset is None:
+            return self._coreset
+        if samples.stored_digest(self._connection) != self._coreset:
+            raise StateError(f"{self._name}: expected the coreset as last read, got a newer one (another process?)")
+        return samples.write(self._connection, coreset)
 
     def _write(self, version: Version, origin: int, payload: bytes, detail: Mapping[str, Any]) -> None:
         self._insert(version)

@@ -11,18 +11,19 @@ from calibrant.core.fmath import LOSS_ONE
 
 IMPORTANCE_LIMIT = 64  # keeps the updater's integers small
 SIGNIFICANCE = 2  # standard errors by which the held-back loss must rise to count as worse
-HOLDOUT_MINIMUM = 20  # with fewer labels every one is used to learn
+HOLDOUT_MINIMUM = 40  # with fewer labels every one is used to learn: five held back would tell nothing
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How one set of weights does: accuracy on window and coreset, loss of each held-back sample (Q16 nats), and mean
-    loss in nats over window and coreset."""
+    """How one set of weights does: accuracy on window and coreset, loss of each held-back sample (Q16 nats), mean loss
+    in nats over window and coreset, and which samples it gets right, window first."""
 
-    accuracy: float
+    accuracy: float | None
     coreset_accuracy: float | None
     held_loss: NDArray[np.int64]
     loss: float
+    right: NDArray[np.bool_]
 
     def as_metrics(self, suffix: str) -> dict[str, float | None]:
         """Fractions for the state's history."""
@@ -32,29 +33,37 @@ class Measured:
 def split(count: int, fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices to learn from and indices to hold back, spread evenly over 0..count-1.
 
-    Nothing is held back from fewer than 20 samples.
+    Nothing is held back from fewer than 40 samples.
 
     Examples
     --------
-    >>> train, held = split(20, 0.15)
+    >>> train, held = split(40, 0.1)
     >>> held.tolist(), train.size
-    ([3, 10, 16], 17)
+    ([5, 15, 25, 35], 36)
     """
     kept = round(count * fraction) if count >= HOLDOUT_MINIMUM else 0
     held = (2 * np.arange(kept, dtype=np.int64) + 1) * count // (2 * max(kept, 1))
     return np.setdiff1d(np.arange(count, dtype=np.int64), held), held
 
 
-def importance(window: int, coreset: int) -> NDArray[np.int64]:
-    """How often each sample counts, window first: the coreset about as much as the window, so neither is forgotten.
+def importance(window: int, source: NDArray[np.bool_], balanced: bool) -> NDArray[np.int64]:
+    """How often each sample counts, window first, then the coreset.
+
+    Once each, or, `balanced`, the artifact's samples, True in `source`, together about as much as all of the stream, the
+    window and what the coreset kept of earlier ones, so that the origin is not outvoted.
 
     Examples
     --------
-    >>> importance(8, 2).tolist(), importance(1, 2).tolist()
+    >>> importance(8, np.array([True, True]), True).tolist(), importance(1, np.array([True, True]), True).tolist()
     ([1, 1, 1, 1, 1, 1, 1, 1, 4, 4], [1, 1, 1])
+    >>> importance(3, np.array([True, False]), True).tolist()
+    [1, 1, 1, 4, 1]
     """
-    weight = min(max(1, round(window / max(coreset, 1))), IMPORTANCE_LIMIT)
-    return np.repeat(np.array([1, weight], np.int64), [window, coreset])
+    if not balanced:
+        return np.ones(window + source.size, np.int64)
+    origin = int(np.count_nonzero(source))
+    weight = min(max(1, round((window + source.size - origin) / max(origin, 1))), IMPORTANCE_LIMIT)
+    return np.concatenate([np.ones(window, np.int64), np.where(source, weight, 1)])
 
 
 def verdict(before: Measured, after: Measured, coreset_drop: float) -> str | None:
@@ -67,7 +76,7 @@ def verdict(before: Measured, after: Measured, coreset_drop: float) -> str | Non
     Examples
     --------
     >>> def measured(*losses):
-    ...     return Measured(1.0, 1.0, np.array(losses, np.int64) << 16, 0.0)
+    ...     return Measured(1.0, 1.0, np.array(losses, np.int64) << 16, 0.0, np.ones(0, bool))
     >>> verdict(measured(1, 1, 2, 1), measured(1, 0, 3, 1), 0.1) is None
     True
     >>> verdict(measured(1, 1, 2, 1), measured(2, 3, 3, 2), 0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -80,6 +80,10 @@ class FakeQuantNet(nn.Module):
         """Real values of all activations of a batch, by name."""
         return {name: self._real(name, value) for name, value in self._values(x, None).items()}
 
+    def walk(self, x: Tensor, before: Callable[[Step, list[Tensor]], None]) -> None:
+        """A forward pass that hands every step with its inputs to `before`, which may change the step's parameters."""
+        self._values(x, None, before)
+
     @contextmanager
     def float_mode(self) -> Iterator[None]:
         """Within this context `forward` runs on reals with the latent weights."""
@@ -132,10 +136,14 @@ class FakeQuantNet(nn.Module):
             _expect_shape(f"bias of '{name}'", values.shape, tuple(module.bias.shape))
             module.bias.copy_(torch.from_numpy(values.astype(np.float32)) * module.bias_scale)
 
-    def _values(self, x: Tensor, record: Record | None) -> dict[str, Tensor]:
+    def _values(
+        self, x: Tensor, record: Record | None, before: Callable[[Step, list[Tensor]], None] | None = None
+    ) -> dict[str, Tensor]:
         values = {self.graph.input: self._enter(x)}
         for module in self._program:
             inputs = [values[name] for name in module.inputs]
+            if before is not None:
+                before(module, inputs)
             values[module.output] = module.quantized(inputs, record) if self.quantized else module.floating(inputs)
         return values
 

@@ -90,9 +90,15 @@ class Weighted(Step):
         """Integer biases as float32, with straight-through gradient to the latent biases."""
         return round_codes(self.bias / self.bias_scale, MAX_BIAS)
 
+    def pre_activation(self, x: Tensor, codes: bool) -> Tensor:
+        """The real-valued output before clamp and rounding, from centered codes or from reals."""
+        if not codes:
+            return self._multiply(x, self.weight, self.bias)
+        acc = self._multiply(x, self.weight_codes(), self.bias_codes())
+        return acc * per_channel(self.bias_scale, acc, 1)
+
     def quantized(self, inputs: list[Tensor], record: Record | None) -> Tensor:
-        acc = self._multiply(inputs[0], self.weight_codes(), self.bias_codes())
-        z = acc * per_channel(self.bias_scale, acc, 1)
+        z = self.pre_activation(inputs[0], codes=True)
         if record is not None and z.requires_grad:
             z.retain_grad()
         y = z if self.raw else self.rescaled(z, 1.0)
@@ -102,7 +108,7 @@ class Weighted(Step):
         return y
 
     def floating(self, inputs: list[Tensor]) -> Tensor:
-        return self.clamped(self._multiply(inputs[0], self.weight, self.bias))
+        return self.clamped(self.pre_activation(inputs[0], codes=False))
 
     def _multiply(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if self.linear:

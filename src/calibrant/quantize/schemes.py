@@ -73,6 +73,7 @@ def annotate(
     if graph.stage != "folded":
         raise ModelError(f"annotate: expected a graph of stage 'folded', got '{graph.stage}'")
     verify(graph)
+    ranges = _joined(graph, ranges)
     values: dict[str, Value] = {}
     values[graph.input] = _with_range(graph, graph.input, ranges, 8)
     nodes = []
@@ -93,6 +94,17 @@ def annotate(
     annotated = replace(graph, nodes=tuple(nodes), values=values, stage="annotated")
     verify(annotated)
     return annotated
+
+
+def _joined(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """The ranges, where a concat that only a concat reads gets its reader's: codes are then copied, not rounded again."""
+    shared = dict(ranges)
+    for node in reversed(graph.nodes):
+        readers = graph.consumers(node.output)
+        tree = node.op == "concat" and node.output != graph.output and [reader.op for reader in readers] == ["concat"]
+        if tree and readers[0].output in shared:
+            shared[node.output] = shared[readers[0].output]
+    return shared
 
 
 def _is_raw(graph: Graph, node: Node) -> bool:

@@ -9,49 +9,21 @@ integer: errors in Q15, pooled statistics, feedback codes, sums in 64 bits. The 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.dtype import BIAS_LIMIT, weight_range
 from calibrant.core.errors import DataError
-from calibrant.core.fmath import LOSS_ONE, cross_entropy
-from calibrant.core.logits import logits
-from calibrant.core.records import Constants, Feedback, FlipSettings, Layer, Observation, Program, UpdateOutcome
+from calibrant.core.fmath import LOSS_ONE
+from calibrant.core.records import Constants, Feedback, FlipSettings, Layer, Program, UpdateOutcome
+from calibrant.runtime.evaluation import Calibratable, Samples, State
 
 _MEAN_BITS = 4  # pooled input means carry 4 fraction bits: |mean| <= 255 -> 2^12
 _SIGNAL_SHIFT = 8  # Q15 error x int8 feedback over K classes, |sum| < 2 * 2^15 * 2^7 = 2^23 -> 2^15
 _FIRST_STEP_BITS = 4  # the first step is 2^(bits - 4) codes, never less than 1
 _LARGE_STEP_GAIN = 5.0  # where it is larger than 1, more weights move at first: 0.01 instead of 0.002
 _PEAK_BITS = 20
-
-
-class Calibratable(Protocol):
-    """What the updater needs from the engine."""
-
-    @property
-    def weights(self) -> NDArray[np.int8]: ...
-
-    @property
-    def bias(self) -> NDArray[np.int32]: ...
-
-    def load(self, weights: NDArray[np.int8], bias: NDArray[np.int32]) -> None: ...
-
-    def observe(self, x: NDArray[np.int8]) -> Observation: ...
-
-    def taps(self, x: NDArray[np.int8], signal: NDArray[np.int32]) -> NDArray[np.int64]: ...
-
-
-@dataclass(frozen=True)
-class _State:
-    """Parameters with what they give on the samples."""
-
-    weights: NDArray[np.int8]
-    bias: NDArray[np.int32]
-    observation: Observation
-    loss: int
-    error: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -70,15 +42,6 @@ class _Gradient:
         """With momentum: this gradient plus three quarters of what went before; |.| < 2^22."""
         weights = [new + old - (old >> 2) for new, old in zip(self.weights, earlier.weights, strict=True)]
         return _Gradient(weights, self.bias + earlier.bias - (earlier.bias >> 2), self.unit)
-
-
-@dataclass(frozen=True)
-class _Samples:
-    """What an update learns from."""
-
-    x: NDArray[np.int8]
-    y: NDArray[np.int64]
-    importance: NDArray[np.int64]
 
 
 def _round_shift(x: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
@@ -120,33 +83,25 @@ class FlipUpdater:
 
     @property
     def name(self) -> str:
-        """'flip' for the pooled form, 'flip-taps' for the other."""
-        return "flip" if self.settings.form == "pooled" else "flip-taps"
+        """'flip-pooled' or 'flip-taps'."""
+        return f"flip-{self.settings.form}"
+
+    @property
+    def balanced(self) -> bool:
+        """True."""
+        return True
 
     def update(
         self, engine: Calibratable, x: NDArray[np.int8], y: NDArray[np.int64], importance: NDArray[np.int64], steps: int
     ) -> UpdateOutcome:
-        """Run up to `steps` steps; the engine ends with the best parameters found.
-
-        Parameters
-        ----------
-        engine : Engine
-            Changed in place. An exception leaves it in an intermediate state: the caller restores it.
-        x : int8[N, height, width, channels]
-            Input codes of window and coreset together.
-        y : int64[N]
-            True classes, all known.
-        importance : int64[N]
-            How often each sample counts, 1 to 64.
-        steps : int
-            Candidates to try.
-        """
-        samples = _Samples(x, y, importance)
+        """Run up to `steps` steps; the engine ends with the best parameters found. See `evaluation.Updater`."""
+        samples = Samples(x, y, importance)
         first = current = self._evaluate(engine, engine.weights, engine.bias, samples)
         moves = [2 ** max(0, layer.bits - _FIRST_STEP_BITS) for layer in self.program.layers]  # codes per flip
         fraction = self.settings.fraction * (_LARGE_STEP_GAIN if max(moves) > 1 else 1.0)
         mass = LOSS_ONE * int(importance.sum())
         tried = accepted = 0
+        misses = np.zeros(len(y), np.int64)
         scope = everywhere = tuple(range(len(moves)))  # layers that the next candidate changes
         gradient = self._gradient(engine, current, samples)
         while tried < steps and current.loss > self.settings.loss_goal * mass:
@@ -154,6 +109,7 @@ class FlipUpdater:
             weights, bias = self._propose(current, gradient, moves, fraction, scope)
             engine.load(weights, bias)
             candidate = self._evaluate(engine, weights, bias, samples)
+            misses += current.right & ~candidate.right
             if candidate.loss < current.loss:
                 current, accepted = candidate, accepted + 1
                 fraction = min(1.2 * fraction, self.settings.fraction_max)
@@ -176,18 +132,13 @@ class FlipUpdater:
             loss_before=first.loss / mass,
             loss_after=current.loss / mass,
             flips=int(np.count_nonzero(current.weights != first.weights)),
+            misses=misses,
         )
 
     def _evaluate(
-        self,
-        engine: Calibratable,
-        weights: NDArray[np.int8],
-        bias: NDArray[np.int32],
-        samples: _Samples,
-    ) -> _State:
-        observation = engine.observe(samples.x)
-        loss, error = cross_entropy(logits(observation.outputs, self.program, self.constants), samples.y)
-        return _State(weights, bias, observation, int(loss @ samples.importance), error)
+        self, engine: Calibratable, weights: NDArray[np.int8], bias: NDArray[np.int32], samples: Samples
+    ) -> State:
+        return State.of(engine, weights, bias, samples, self.program, self.constants)
 
     def _signal(self, error: NDArray[np.int64]) -> NDArray[np.int64]:
         """(e_n B)[o] for all layers, int64[N, channel_count], below 2^15; the last layer's error is `error` itself."""
@@ -196,7 +147,7 @@ class FlipUpdater:
             signal[:, self.program.layers[self._last].channel_slice] = error
         return signal
 
-    def _gradient(self, engine: Calibratable, state: _State, samples: _Samples) -> _Gradient:
+    def _gradient(self, engine: Calibratable, state: State, samples: Samples) -> _Gradient:
         signal = self._signal(state.error) * samples.importance[:, None]  # |.| < 2^21
         active = np.empty_like(signal)  # Q8 fraction of active positions
         means = []
@@ -223,7 +174,7 @@ class FlipUpdater:
 
     def _propose(
         self,
-        state: _State,
+        state: State,
         gradient: _Gradient,
         moves: list[int],
         fraction: float,

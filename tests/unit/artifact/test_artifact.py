@@ -18,9 +18,10 @@ from safetensors.numpy import load_file
 from calibrant.artifact import Artifact, content_hash, generate_keys, read, summary, write
 from calibrant.artifact.check import input_dims
 from calibrant.artifact.write import to_bytes
+from calibrant.core import nibbles
 from calibrant.core.dtype import pack, unpack, weight_range
 from calibrant.core.errors import ArtifactError, ManifestError, SignatureError
-from calibrant.core.records import FlipSettings
+from calibrant.core.records import Coreset, FlipSettings
 
 
 def assert_same(a: object, b: object) -> None:
@@ -118,6 +119,15 @@ def test_the_content_hash_follows_the_weights_and_nothing_else(artifact: Artifac
     assert content_hash(dataclasses.replace(artifact, report={}, thresholds={})) == content_hash(artifact)
 
 
+def test_a_reference_of_more_precision_is_not_silently_cut(artifact: Artifact):
+    mean = artifact.reference.mean.copy()
+    for value in (np.float32(1 / 3), np.float32(1e6), np.float32(np.nan)):
+        mean[1] = value
+        changed = dataclasses.replace(artifact, reference=dataclasses.replace(artifact.reference, mean=mean))
+        with pytest.raises(ManifestError, match=r"'reference/mean'.*half precision"):
+            to_bytes(changed)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_litter(artifact: Artifact, artifact_path: Path):
     before = artifact_path.read_bytes()
     weights = artifact.constants.weights.copy()
@@ -204,3 +214,24 @@ def test_without_cryptography_it_says_what_to_install(
 @pytest.mark.parametrize("shape", [(), (1, 2, 3, 4)])
 def test_input_shapes_have_one_to_three_axes(shape):
     assert input_dims(shape) is None
+
+
+@pytest.mark.parametrize(("coreset", "length"), [(0, 8), (1, 7), (9, 8), (3, 40)])
+def test_a_coreset_of_four_bits_round_trips_in_half_the_bytes(build_artifact, tmp_path, coreset, length):
+    plain = build_artifact(coreset=coreset, length=length)
+    packed = dataclasses.replace(plain, coreset=Coreset(nibbles.rounded(plain.coreset.x), plain.coreset.y, bits=4))
+    write(tmp_path / "four.cal", packed)
+    again = read(tmp_path / "four.cal")
+    assert_same(again, packed)
+    assert to_bytes(again) == (tmp_path / "four.cal").read_bytes()
+    told = summary(tmp_path / "four.cal").sections
+    grids = nibbles.blocks(1, length, 3)
+    assert told["coreset/x"] == coreset * -(-3 * length // 2)
+    assert told["coreset/low"] == told["coreset/step"] == coreset * grids
+
+
+def test_a_coreset_that_is_not_of_its_bits_is_not_written(artifact: Artifact, tmp_path: Path):
+    for bits, said in ((4, "rounded to 4 bits"), (5, "8 or 4 bits, got 5")):
+        wrong = dataclasses.replace(artifact, coreset=dataclasses.replace(artifact.coreset, bits=bits))
+        with pytest.raises(ManifestError, match=said):
+            write(tmp_path / "bad.cal", wrong)

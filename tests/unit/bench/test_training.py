@@ -6,7 +6,9 @@ import torch
 
 from calibrant import zoo
 from calibrant.bench import training
+from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
+from calibrant.coreset import MissCounter
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +44,35 @@ def test_training_trains_and_repeats(samples):
     assert steps[:4] == [("train", i, 4) for i in range(1, 5)]
 
 
+def test_a_callback_sees_every_epoch_and_changes_nothing(samples):
+    x, y = samples
+    counter, epochs = MissCounter(x, y), []
+
+    def after_epoch(epoch, net):
+        assert net.training
+        epochs.append(epoch)
+        counter.after_epoch(epoch, net)
+
+    watched, alone = (
+        training.train(zoo.build("cnn", 3, 24, 3), x, y, epochs=3, batch=16, after_epoch=callback)
+        for callback in (after_epoch, None)
+    )
+    assert epochs == [0, 1, 2]
+    assert counter.checks == 3
+    assert not counter.never.all()
+    for a, b in zip(watched.state_dict().values(), alone.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_shards_train_and_too_many_are_refused(samples):
+    x, y = samples
+    net = training.train(zoo.build("cnn", 3, 24, 3), x, y, epochs=4, batch=16, shards=2)
+    assert training.accuracy(net, x, y) > 0.95
+    for shards in (0, 9):
+        with pytest.raises(DataError, match=f"shards: expected 1 to 8 for this batch, got {shards}"):
+            training.train(net, x, y, batch=16, shards=shards)
+
+
 def test_a_last_batch_of_one_is_no_trouble(samples):
     x, y = samples
     training.train(zoo.build("cnn", 3, 24, 3), x[:17], y[:17], epochs=1, batch=16)
@@ -55,6 +86,19 @@ def test_shift_moves_along_time(samples):
         (0, 1, 2, 3, 4, 5, 6, 7),
         (1, 2, 3, 4, 5, 6, 7, 7),
     }
+
+
+def test_mirroring_reverses_another_half_each_time():
+    x = torch.arange(8.0).expand(6, 2, 3, 8)
+    assert training._mirrored(x, False, generator(0, "test")) is x
+    halves = set()
+    for seed in range(20):
+        seen = training._mirrored(x, True, generator(seed, "test"))
+        reversed_rows = [bool((row == x[0].flip(-1)).all()) for row in seen]
+        assert all(rev or (row == x[0]).all() for rev, row in zip(reversed_rows, seen, strict=True))
+        assert sum(reversed_rows) == 3
+        halves.add(tuple(reversed_rows))
+    assert len(halves) > 5
 
 
 def test_threads_are_restored():

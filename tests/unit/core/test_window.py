@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from calibrant.core.errors import DataError
 from calibrant.core.qparams import QParams
 from calibrant.core.records import Preprocess, Tensor
-from calibrant.core.window import check_labels, check_window, encode
+from calibrant.core.window import check_labels, check_window, encode, keep_labels
 
 SERIES = Tensor("x", 1, 5, 3, 0.1, -10)
 PREPROCESS = Preprocess(np.float32([0.0, 1.0, -2.0]), np.float32([1.0, 0.5, 3.0]))
@@ -121,3 +121,21 @@ def test_any_array_gives_codes_or_a_data_error(x):
     except DataError:
         return
     assert codes.shape == (len(x), 1, 5, 3)
+
+
+@given(st.lists(st.integers(-1, 5), max_size=80), st.floats(0, 1), st.integers(0, 50))
+def test_some_labels_are_kept_and_none_invented(labels: list[int], fraction: float, seed: int):
+    y = np.array(labels, np.int64)
+    kept = keep_labels(y, fraction, seed)
+    assert ((kept == y) | (kept == -1)).all()
+    assert np.count_nonzero(kept >= 0) == round(fraction * np.count_nonzero(y >= 0))
+    assert np.array_equal(kept, keep_labels(y, fraction, seed))
+    assert np.array_equal(keep_labels(y, 1.0, seed), y)
+
+
+def test_which_labels_are_kept_depends_on_the_seed():
+    y = np.zeros(100, np.int64)
+    assert not np.array_equal(keep_labels(y, 0.3, 0), keep_labels(y, 0.3, 1))
+    for fraction in (-0.1, 1.1, float("nan")):
+        with pytest.raises(DataError, match="expected 0 to 1"):
+            keep_labels(y, fraction, 0)

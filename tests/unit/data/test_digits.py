@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
@@ -50,22 +48,6 @@ def test_quarter_turn_is_exact():
     x, _ = digits.load()
     turned = Camera(rotation=90).shoot(x[:3], generator(0))
     np.testing.assert_allclose(turned, np.rot90(x[:3], -1, axes=(2, 3)), atol=1e-5)
-
-
-@given(st.floats(0.1, 3))
-def test_blur_keeps_the_mean_of_what_is_flat(sigma):
-    flat = np.full((1, 1, 16, 16), 0.7, np.float32)
-    np.testing.assert_allclose(Camera(blur=sigma).shoot(flat, generator(0)), flat, rtol=1e-5)
-
-
-def test_blur_spreads_a_point_symmetrically():
-    point = np.zeros((1, 1, 15, 15), np.float32)
-    point[0, 0, 7, 7] = 1
-    seen = Camera(blur=1.0).shoot(point, generator(0))[0, 0]
-    np.testing.assert_allclose(seen, seen.T, atol=1e-7)
-    np.testing.assert_allclose(seen, seen[::-1], atol=1e-7)
-    assert seen.sum() == pytest.approx(1, abs=1e-5)
-    assert seen[7, 7] == pytest.approx(1 / (2 * np.pi), rel=0.02)
 
 
 def test_too_many_windows_are_refused():

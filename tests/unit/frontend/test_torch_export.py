@@ -102,6 +102,19 @@ class Lambda(nn.Module):
         return self._forward(self, x)
 
 
+@pytest.mark.parametrize(("parts", "concats"), [(8, [8]), (9, [8, 2]), (17, [8, 8, 3]), (25, [8, 8, 8, 4])])
+def test_a_wide_concat_is_a_shallow_tree(parts: int, concats: list[int]) -> None:
+    model = Lambda(lambda m, x: torch.cat([m.conv(x) for _ in range(parts)], 1).mean(2))
+    graph = from_torch(model, torch.zeros(1, 3, 11))
+    nodes = [node for node in graph.nodes if node.op == "concat"]
+    assert [len(node.inputs) for node in nodes] == concats
+    assert [name for name in nodes[-1].inputs if name in {node.output for node in nodes}] == [
+        node.output for node in nodes[:-1]
+    ]
+    leaves = [name for node in nodes for name in node.inputs if graph.producer(name).op == "conv2d"]  # type: ignore[union-attr]
+    assert leaves == [node.output for node in graph.nodes if node.op == "conv2d"]
+
+
 SAME: dict[str, Callable[..., Tensor]] = {
     "view": lambda m, x: m.conv(x).view(x.size(0), -1),
     "reshape": lambda m, x: m.conv(x).reshape(x.shape[0], 4 * 9),

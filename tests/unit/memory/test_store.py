@@ -184,7 +184,7 @@ def test_a_newer_state_and_one_of_another_artifact_are_refused(tmp_path: Path):
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
-    with pytest.raises(StateError, match="expected state version 1, got 9"):
+    with pytest.raises(StateError, match="expected state version 2, got 9"):
         open_store(path)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from calibrant.policy.verification import Measured, split, verdict
+from calibrant.policy.verification import Measured, importance, split, verdict
 
 
 def test_held_back_samples_are_spread_and_few():
@@ -21,7 +21,7 @@ def test_held_back_samples_are_spread_and_few():
 
 
 def measured(coreset: float | None, *held: float) -> Measured:
-    return Measured(0.5, coreset, np.array([round(h * 65536) for h in held], np.int64), 1.0)
+    return Measured(0.5, coreset, np.array([round(h * 65536) for h in held], np.int64), 1.0, np.ones(0, bool))
 
 
 @pytest.mark.parametrize(
@@ -48,5 +48,18 @@ def test_the_verdict_is_a_paired_t_test(pairs: list[tuple[float, float]]):
     rises = (losses[:, 1] - losses[:, 0]).astype(float)
     error = rises.std(ddof=1) / np.sqrt(len(rises))
     assume(abs(rises.mean() - 2 * error) > 1e-6 * (1 + error))
-    reason = verdict(Measured(0, None, losses[:, 0], 0), Measured(0, None, losses[:, 1], 0), 0.1)
+    before, after = (Measured(0, None, losses[:, i], 0, np.ones(0, bool)) for i in (0, 1))
+    reason = verdict(before, after, 0.1)
     assert (reason is not None) == (rises.mean() > 2 * error)
+
+
+@given(st.integers(1, 600), st.lists(st.booleans(), max_size=60))
+def test_the_origin_is_not_outvoted(window: int, of_source: list[bool]):
+    source = np.array(of_source, bool)
+    weight = importance(window, source, True)
+    assert weight.size == window + source.size
+    assert (weight[:window] == 1).all()
+    assert (weight[window:][~source] == 1).all()
+    origin, stream = int(weight[window:][source].sum()), window + int(np.count_nonzero(~source))
+    if source.any() and 1 <= stream / source.sum() <= 64:
+        assert abs(origin - stream) <= source.sum() / 2

@@ -85,6 +85,23 @@ def test_widths_and_scales_go_where_they_belong() -> None:
     np.testing.assert_array_equal(conv.params["weight_scale"], weight_scales(conv.params["weight"], 2))
 
 
+def test_a_tree_of_concats_rounds_once() -> None:
+    """Inner concats get the outer's parameters, so that it copies them; one that others read keeps its own."""
+    s = Sketch((2, 1, 6), generator(0, "tree"))
+    parts = [s.emit("conv2d", ("x",), s.params(2, 2, 1, 1)) for _ in range(4)]
+    inner = s.emit("concat", (parts[0], parts[1]))
+    middle = s.emit("concat", (inner, parts[2]), clamp_low=0.0)
+    shared = s.emit("concat", (parts[0], parts[3]))
+    outer = s.emit("concat", (middle, shared, parts[3]))
+    top = s.emit("concat", (s.emit("mean", (outer,)), s.emit("mean", (shared,))))
+    names = {"x": 1.0} | {name: 1.0 + i for i, name in enumerate(s.values)}
+    graph = annotate(s.graph(top), {name: (-high, high) for name, high in names.items()}, 8)
+    q = {name: value.qparams for name, value in graph.values.items()}
+    assert q[inner] == q[middle] == q[outer] == QParams.from_range(-names[outer], names[outer])
+    assert q[shared] == QParams.from_range(-names[shared], names[shared]) != q[outer]
+    assert q[parts[2]] == QParams.from_range(-names[parts[2]], names[parts[2]])
+
+
 def test_quantized_outputs_stay_at_eight_bits() -> None:
     s = chain()
     y = s.emit("clamp", ("linear3_out",), low=0.0, high=6.0)

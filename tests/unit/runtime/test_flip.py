@@ -156,3 +156,23 @@ def test_bias_moves_by_one_step_and_saturates():
     bias = np.array([5, BIAS_LIMIT - 1, 0], np.int32)
     slope = np.array([100, -300, 200])
     assert _shift_bias(bias, slope, np.float32([1, 1, 1]), 10, 0.5).tolist() == [5, BIAS_LIMIT, -10]
+
+
+def test_misses_count_what_a_candidate_loses(small_artifact, drifted, monkeypatch):
+    evaluated = []
+    evaluate = FlipUpdater._evaluate
+
+    def spy(self, *args):
+        state = evaluate(self, *args)
+        evaluated.append(state)
+        return state
+
+    monkeypatch.setattr(FlipUpdater, "_evaluate", spy)
+    _, outcome = _updated(small_artifact, drifted, steps=25, loss_goal=0.0)
+    current, expected = evaluated[0], np.zeros(len(drifted[1]), int)
+    for candidate in evaluated[1:]:
+        expected += current.right & ~candidate.right
+        current = candidate if candidate.loss < current.loss else current
+    assert len(evaluated) == 26
+    assert outcome.misses.tolist() == expected.tolist()
+    assert outcome.misses.sum() > 0

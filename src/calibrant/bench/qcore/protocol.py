@@ -1,0 +1,165 @@
+"""The protocol's run: train, prepare, adapt; each result is kept as it is finished, so that a second run resumes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from calibrant import data
+from calibrant.bench import report, workers
+from calibrant.bench.job import Failure, Run
+from calibrant.bench.qcore.jobs import Cell, Counting, Quantization, Training
+from calibrant.bench.qcore.network import train
+from calibrant.bench.qcore.options import Options, command, plan
+from calibrant.bench.qcore.preparation import needs_misses, prepare
+from calibrant.bench.qcore.row import adapt
+from calibrant.bench.workspace import Workspace, write_text
+from calibrant.core.version import VERSION
+
+Progress = Callable[[str, int, int], None]
+Job = TypeVar("Job", Training | Counting, Quantization, Cell)
+Result = TypeVar("Result")
+
+WRITE_SECONDS = 5.0  # between two versions of the tables while rows come in
+
+
+def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:
+    """Run the protocol; every finished row is kept in `options.out` at once, and the tables every few seconds.
+
+    Parameters
+    ----------
+    options : Options
+    progress : callable, optional
+        Called with (stage, done, total); stages are "train", "prepare" and "adapt".
+
+    Returns
+    -------
+    dict
+        ``{"protocol": {...}, "rows": [...], "failures": [...]}``, also written to ``rows.json`` beside ``table.md`` and
+        pictures. A job that raised is named, with one line of reason, among the failures, and its rows are missing; the
+        traceback is in ``failures.txt``.
+
+    Raises
+    ------
+    DataError
+        If an option is not available, or the data is missing.
+    """
+    root = data.folder(options.data)
+    sheet = _Sheet(options, plan(options, root))
+    workspace = sheet.workspace
+    with workers.crew(options.engine, options.jobs) as crew:
+        if options.resume:
+            sheet.resume()
+        do = partial(_stage, crew, sheet, progress)
+        try:
+            for _ in do("train", partial(train, workspace, root), sheet.trainings()):
+                pass
+            for _ in do("prepare", partial(prepare, workspace, root), sheet.quantizations()):
+                pass
+            for cell, row in do("adapt", partial(adapt, workspace, root), sheet.missing()):
+                sheet.rows[cell] = row
+                sheet.write(seldom=True)
+        finally:
+            if options.resume:
+                sheet.resume()  # an interrupt may come between a row and the word of it
+            sheet.write()
+    return sheet.result()
+
+
+@dataclass
+class _Sheet:
+    """The rows there are, and the jobs that the missing ones need."""
+
+    options: Options
+    cells: Sequence[Cell]
+    rows: dict[Cell, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[Any, Failure] = field(default_factory=dict)
+    written: float = 0.0
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(Path(self.options.out))
+
+    def resume(self) -> None:
+        """Take over the rows that the folder has and this run has not."""
+        found = ((cell, self.workspace.row(asdict(cell))) for cell in self.cells if cell not in self.rows)
+        self.rows |= {cell: row for cell, row in found if row is not None}
+
+    def missing(self) -> list[Cell]:
+        """Rows to be made, without those whose artifact could not be."""
+        rest = (cell for cell in self.cells if cell not in self.rows)
+        return [cell for cell in rest if not {cell.quantization, cell.quantization.training} & self.failures.keys()]
+
+    def quantizations(self) -> list[Quantization]:
+        """Artifacts to be made."""
+        wanted = dict.fromkeys(cell.quantization for cell in self.missing())
+        return [q for q in wanted if not (self.options.resume and self.workspace.has_prepared(asdict(q)))]
+
+    def trainings(self) -> list[Training | Counting]:
+        """Float networks to be trained, with misses where a coreset rule asks for them."""
+        resume, jobs = self.options.resume, dict[Training, Training | Counting]()
+        for q in self.quantizations():
+            counting = Counting(q.training)
+            if needs_misses(q.rule) and not (resume and self.workspace.has_misses(asdict(counting))):
+                jobs[q.training] = counting
+            elif not (resume and self.workspace.has_module(asdict(q.training))):
+                jobs.setdefault(q.training, q.training)
+        return list(jobs.values())
+
+    def write(self, seldom: bool = False) -> None:
+        """Write the tables; `seldom`: unless they have been written a moment ago."""
+        if seldom and time.monotonic() < self.written + WRITE_SECONDS:
+            return
+        report.write(self.workspace.root, self.result())
+        if self.failures:
+            traces = [f"{job.title}\n{failure.trace or failure.reason}" for job, failure in self.failures.items()]
+            write_text(self.workspace.root / "failures.txt", "\n".join(traces) + "\n")
+        self.written = time.monotonic()
+
+    def result(self) -> dict[str, Any]:
+        """What rows.json holds."""
+        options, rules = self.options, dict.fromkeys(cell.quantization.rule for cell in self.cells)
+        protocol = {
+            "name": "qcore",
+            "version": VERSION,
+            "command": command(options),
+            "dataset": options.dataset,
+            "network": options.network,
+            "split": options.split,
+            "windows": options.window_count,
+            "coreset": list(options.coreset),
+            "coreset_rule": list(rules),
+            "seeds": list(options.seeds),
+            "rows": len(self.cells),
+            "complete": len(self.rows) == len(self.cells),
+        }
+        failures = [{"job": job.title, "reason": failure.reason} for job, failure in self.failures.items()]
+        return {
+            "protocol": protocol,
+            "rows": [self.rows[cell] for cell in self.cells if cell in self.rows],
+            "failures": failures,
+        }
+
+
+def _stage(
+    crew: Run,
+    sheet: _Sheet,
+    progress: Progress | None,
+    name: str,
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+) -> Iterator[tuple[Job, Result]]:
+    """Do the jobs, yield those that gave a result, note those that failed."""
+    if progress and jobs:
+        progress(name, 0, len(jobs))
+    for done, (job, outcome) in enumerate(crew(work, jobs), 1):
+        if isinstance(outcome, Failure):
+            sheet.failures[job.training if isinstance(job, Counting) else job] = outcome
+        else:
+            yield job, outcome
+        if progress:
+            progress(name, done, len(jobs))

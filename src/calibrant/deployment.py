@@ -1,0 +1,181 @@
+"""What is in force on the device: a version, its weights in the engine, and the coreset, in step with the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrant.artifact import Artifact
+from calibrant.core.records import Version
+from calibrant.lesson import Lesson
+from calibrant.memory.coreset import Pool, redrawn
+from calibrant.memory.delta import difference, weights_sha256
+from calibrant.memory.samples import fingerprint
+from calibrant.memory.store import Store
+from calibrant.runtime.engine import Engine
+from calibrant.selfstudy import Anchor
+
+
+class Deployment:
+    """Starts with what the state holds.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    engine : Engine
+        Holds the weights in force, except while something is tried.
+    store : Store
+        Opened for this artifact.
+    capacity : int
+        Samples that the coreset may hold.
+    source_share : float
+        Share of its places that belongs to the artifact's samples, see `memory.coreset.redrawn`.
+    upkeep : bool
+        Whether lessons change the coreset.
+
+    Attributes
+    ----------
+    head : Version
+        The version in force.
+    pool : Pool
+        The coreset in force.
+    """
+
+    def __init__(
+        self, artifact: Artifact, engine: Engine, store: Store, capacity: int, source_share: float, upkeep: bool
+    ) -> None:
+        self._artifact, self._engine, self._store = artifact, engine, store
+        self._capacity, self._source_share, self._upkeep = capacity, source_share, upkeep
+        self.head: Version
+        self.pool: Pool
+        self._weights: NDArray[np.int8]
+        self._bias: NDArray[np.int32]
+        self._anchor: int  # number of the version that `anchor` gives
+        self._load()
+
+    def recover(self) -> None:
+        """After an error or interrupt: the last weights that we know to be good, then what the state holds, which is
+        newer if a commit had just been written."""
+        self._engine.load(self._weights, self._bias)
+        self._load()
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the version in force was learned without labels."""
+        return self._anchor != self.head.number
+
+    def gate(self) -> Any:
+        """The latest that the drift gate said of itself under the version in force, None if nothing."""
+        told = (
+            e.detail["gate"]
+            for e in reversed(self._store.events())
+            if e.version == self.head.number and "gate" in e.detail
+        )
+        return next(told, self.head.metrics.get("gate"))
+
+    def anchor(self) -> Anchor:
+        """The last version that was not learned without labels."""
+        constants, number = self._artifact.constants, self._anchor
+        if number == self.head.number:
+            return Anchor(number, self._weights, self._bias)
+        return Anchor(number, *self._store.weights_at(number, constants.weights, constants.bias))
+
+    def settle(
+        self,
+        lesson: Lesson,
+        x: NDArray[np.int8],
+        y: NDArray[np.int64],
+        facts: Mapping[str, Any],
+        ticket: int | None = None,
+    ) -> int:
+        """Commit what a lesson taught, or undo it; keep its labels either way, they are true whatever the weights are.
+
+        Parameters
+        ----------
+        lesson : Lesson
+            The engine holds the weights it speaks of.
+        x, y : int8[N, height, width, channels], int64[N]
+            The labeled samples it was taught on.
+        facts : mapping
+            JSON for the state's history.
+        ticket : int, optional
+            Of the deferred window that these samples are, which then is done.
+
+        Returns
+        -------
+        int
+            Weights that it moved.
+
+        Raises
+        ------
+        StateError, BudgetError
+            The state cannot be written. Nothing is committed, and :meth:`recover` is due.
+        """
+        weights, bias = self._engine.weights, self._engine.bias
+        delta = difference(self._weights, self._bias, weights, bias)
+        pool = self._upkept(lesson, x, y)
+        told = {**facts, **lesson.metrics(), "coreset": len(pool), "coreset_source": pool.of_source}
+        told["coreset_sha256"] = fingerprint(pool)
+        coreset = pool if self._upkeep else None
+        if lesson.decision == "committed":
+            self.head = self._store.commit(
+                delta,
+                parent=self.head.number,
+                sha256=weights_sha256(weights, bias),
+                updater=lesson.outcome.updater,
+                metrics=told,
+                coreset=coreset,
+                ticket=ticket,
+            )
+            self._weights, self._bias = weights, bias
+            self._anchor = self.head.number if _vouched(self.head) else self._anchor
+        else:
+            self._store.record(lesson.decision, {"reason": lesson.reason, **told}, coreset=coreset, ticket=ticket)
+            self._engine.load(self._weights, self._bias)
+        self.pool = pool
+        return int(delta.weight_index.size)
+
+    def rollback(self, to: int) -> Version:
+        """Restore the weights of a version; see `Session.rollback`."""
+        constants = self._artifact.constants
+        self._store.weights_at(to, constants.weights, constants.bias)  # refuses what cannot be restored
+        try:
+            return self._store.rollback(to)
+        finally:
+            self.recover()
+
+    def forget(self) -> int:
+        """Delete the stream's samples; see `Session.forget`."""
+        try:
+            return self._store.forget()
+        finally:
+            self.recover()
+
+    def _load(self) -> None:
+        constants, head = self._artifact.constants, self._store.head()
+        self._weights, self._bias = self._store.weights_at(head.number, constants.weights, constants.bias)
+        self.head = head
+        while not _vouched(head):
+            head = self._store.version(head.number - 1)
+        self._anchor = head.number
+        self._engine.load(self._weights, self._bias)
+        pool = self._store.coreset(self._artifact.coreset, len(self._artifact.classes))
+        nothing = pool.take(np.zeros(0, np.int64))
+        self.pool = redrawn(pool, nothing, self._capacity, self._source_share) if len(pool) > self._capacity else pool
+
+    def _upkept(self, lesson: Lesson, x: NDArray[np.int8], y: NDArray[np.int64]) -> Pool:
+        """The coreset after a lesson. A window that was learned already takes no one's place, so that steady operation
+        does not wear the flash."""
+        pool = self.pool
+        if not self._upkeep or y.size == 0 or (lesson.outcome.steps == 0 and len(pool) >= self._capacity):
+            return pool
+        window = lesson.counted(pool.of_stream(x, y, self.head.number), slice(0, y.size))
+        return redrawn(lesson.counted(pool, slice(y.size, None)), window, self._capacity, self._source_share)
+
+
+def _vouched(version: Version) -> bool:
+    """Whether labels, or someone who rolled back to it, vouch for a version."""
+    return version.decision != "committed" or version.metrics.get("labels") != 0

@@ -1,0 +1,186 @@
+"""The default flip updater: small moves add up beside each integer weight, and flip it when they amount to a code.
+
+Guarded flips (`runtime.flip`) move few weights by whole codes, which is coarse. Here every weight has a residual, the
+part of a code that it was moved by and that has not flipped it yet. Each step adds a fraction of a code in the direction
+that lowers the loss, as Adam would (Kingma and Ba, 2015); a residual beyond half a code flips the weight. Residuals
+start dithered, evenly spread over a code, so that at once as many weights flip as the moves call for; started at
+zero, none would flip until all do. Weights and residuals are drawn towards the artifact's own weights, which keeps
+what was learned on the server.
+
+The signals come from channel sums (`runtime.propagation`), the gradient from one more forward sweep (`Engine.taps`):
+no map is stored. Sums are integers. Moments and residuals are float32 and only ever meet values of their own weight,
+in operations that IEEE 754 rounds alike everywhere, so the same samples give the same flips on every machine and in
+any order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrant.core.dtype import BIAS_LIMIT, weight_range
+from calibrant.core.fmath import LOSS_ONE
+from calibrant.core.records import Constants, FlipSettings, Program, UpdateOutcome
+from calibrant.core.rng import generator
+from calibrant.runtime.evaluation import Calibratable, Samples, State
+from calibrant.runtime.propagation import propagate
+
+_MEAN_DECAY, _SQUARE_DECAY = _DECAYS = np.array([0.9, 0.999], np.float32)  # of Adam's two moments
+_TINY = np.float32(1e-8)
+_ERROR_BITS = 15
+
+Reals = NDArray[np.float32]
+
+
+class _Moved:
+    """Integer codes on their way: residuals and moments of a flat array of parameters, float32 each.
+
+    `size` is what one code stands for, `limit` the largest code.
+    """
+
+    def __init__(self, codes: NDArray[np.int64], size: Reals, limit: NDArray[np.int64], residual: Reals) -> None:
+        self.codes, self.residual = codes, residual
+        self._origin, self._size, self._limit = codes, size, limit
+        self._mean, self._square = np.zeros_like(residual), np.zeros_like(residual)
+
+    def start(self, codes: NDArray[np.int64], origin: NDArray[np.int64]) -> None:
+        """Where the codes are now, and where they are drawn to."""
+        self.codes, self._origin = codes, origin
+
+    def step(self, slope: Reals, rate: float, decay: float, corrections: Reals) -> None:
+        """Move against the slope by about `rate`, in reals, and towards the origin by `decay` of the way."""
+        self._mean = _MEAN_DECAY * self._mean + (1 - _MEAN_DECAY) * slope
+        self._square = _SQUARE_DECAY * self._square + (1 - _SQUARE_DECAY) * (slope * slope)
+        slowed = np.sqrt(self._square / corrections[1]) + _TINY
+        moved = self.residual - np.float32(rate) * (self._mean / corrections[0]) / slowed / self._size
+        if decay:
+            moved -= np.float32(decay) * ((self.codes - self._origin).astype(np.float32) + self.residual)
+        whole = np.rint(moved)
+        codes = np.clip(self.codes + whole.astype(np.int64), -self._limit, self._limit)
+        # at the end of the range a residual waits at half a code, so that the first move back counts
+        self.residual = np.clip(moved - (codes - self.codes).astype(np.float32), np.float32(-0.5), np.float32(0.5))
+        self.codes = codes
+
+
+class AccumulatingUpdater:
+    """Adapts the integer weights of an engine to labeled samples, step after step, without a guard in between.
+
+    Residuals and moments last from window to window. They begin anew when the engine's weights are not those that
+    the last update left: after a rejected window, a rollback, another session. An update whose last loss is not below
+    its first restores the weights.
+
+    Parameters
+    ----------
+    program, constants
+        From the artifact; its weights are what residuals are drawn to.
+    settings : FlipSettings
+
+    Examples
+    --------
+    >>> import inspect
+    >>> list(inspect.signature(AccumulatingUpdater.update).parameters)
+    ['self', 'engine', 'x', 'y', 'importance', 'steps']
+    """
+
+    def __init__(self, program: Program, constants: Constants, settings: FlipSettings) -> None:
+        self.program, self.constants, self.settings = program, constants, settings
+        ops = sorted((op for op in program.ops if op.layer >= 0), key=lambda op: op.layer)
+        self._sources = [program.tensors[op.inputs[0]] for op in ops]
+        self._positions = [program.tensors[op.output].height * program.tensors[op.output].width for op in ops]
+        self._clamped = [program.tensors[op.output].bits != 32 for op in ops]
+        self._weights, self._bias = self._dithered()
+        self._powers = np.ones(2, np.float32)  # of both decays, multiplied out step by step: pow() rounds as it likes
+
+    @property
+    def name(self) -> str:
+        """'flip'."""
+        return "flip"
+
+    @property
+    def balanced(self) -> bool:
+        """False: the pull towards the artifact's weights keeps the origin."""
+        return False
+
+    def update(
+        self, engine: Calibratable, x: NDArray[np.int8], y: NDArray[np.int64], importance: NDArray[np.int64], steps: int
+    ) -> UpdateOutcome:
+        """Run `steps` steps, fewer once the mean loss is at `settings.loss_goal`. See `evaluation.Updater`."""
+        samples = Samples(x, y, importance)
+        self._resume(engine)
+        first = current = self._evaluate(engine, samples)
+        mass = LOSS_ONE * int(importance.sum())
+        tried = accepted = 0
+        misses = np.zeros(len(y), np.int64)
+        while tried < steps and current.loss > self.settings.loss_goal * mass:
+            tried += 1
+            self._step(engine, current, samples)
+            following = self._evaluate(engine, samples)
+            accepted += following.loss < current.loss
+            misses += current.right & ~following.right
+            current = following
+        if tried and current.loss >= first.loss:
+            engine.load(first.weights, first.bias)
+            current, accepted = first, 0
+        return UpdateOutcome(
+            updater=self.name,
+            steps=tried,
+            accepted=accepted,
+            loss_before=first.loss / mass,
+            loss_after=current.loss / mass,
+            flips=int(np.count_nonzero(current.weights != first.weights)),
+            misses=misses,
+        )
+
+    def _evaluate(self, engine: Calibratable, samples: Samples) -> State:
+        return State.of(engine, engine.weights, engine.bias, samples, self.program, self.constants)
+
+    def _resume(self, engine: Calibratable) -> None:
+        """Go on where the last update ended, or begin anew from what the engine holds."""
+        weights, bias = engine.weights.astype(np.int64), engine.bias.astype(np.int64)
+        if np.array_equal(weights, self._weights.codes) and np.array_equal(bias, self._bias.codes):
+            return
+        self._weights, self._bias = self._dithered()
+        self._powers = np.ones(2, np.float32)
+        self._weights.start(weights, self.constants.weights.astype(np.int64))
+        self._bias.start(bias, self.constants.bias.astype(np.int64))
+
+    def _dithered(self) -> tuple[_Moved, _Moved]:
+        weights, bias = self.constants.weights.astype(np.int64), self.constants.bias.astype(np.int64)
+        size, limit = np.empty(weights.size, np.float32), np.empty(weights.size, np.int64)
+        step = np.empty(bias.size, np.float32)
+        for layer, source in zip(self.program.layers, self._sources, strict=True):
+            scale = self.constants.scale[layer.channel_slice]
+            size[layer.weight_slice] = np.repeat(scale, layer.weight_count // layer.c_out)
+            limit[layer.weight_slice] = weight_range(layer.bits)[1]
+            step[layer.channel_slice] = scale * np.float32(source.scale)
+        dither = generator(0, "dither").random(weights.size, np.float32) - np.float32(0.5)
+        ends = np.full(bias.size, BIAS_LIMIT, np.int64)
+        return _Moved(weights, size, limit, dither), _Moved(bias, step, ends, np.zeros(bias.size, np.float32))
+
+    def _step(self, engine: Calibratable, state: State, samples: Samples) -> None:
+        slopes = self._slopes(engine, state, samples)
+        self._powers = self._powers * _DECAYS
+        corrections = 1 - self._powers
+        rate = self.settings.rate
+        self._weights.step(slopes[0], rate, self.settings.decay, corrections)
+        if self.settings.bias:
+            self._bias.step(slopes[1], rate, 0.0, corrections)
+        engine.load(self._weights.codes.astype(np.int8), self._bias.codes.astype(np.int32))
+
+    def _slopes(self, engine: Calibratable, state: State, samples: Samples) -> tuple[Reals, Reals]:
+        """Gradients of the mean loss by the real values of weights and biases."""
+        error = state.error * samples.importance[:, None]
+        signals = propagate(self.program, self.constants, state.weights, state.observation, error)
+        spread = np.concatenate([signal.mantissa for signal in signals], axis=1).astype(np.int32)
+        taps = engine.taps(samples.x, spread)
+        weights, bias = np.empty(taps.size, np.float32), np.empty(spread.shape[1], np.float32)
+        mass = float(int(samples.importance.sum()) << _ERROR_BITS)
+        for number, layer in enumerate(self.program.layers):
+            # signals are sums over the map: what one position has of them, in reals
+            unit = np.ldexp(1.0, signals[number].exponent) / (mass * self._positions[number])
+            summed = taps[layer.weight_slice].astype(np.float64)
+            weights[layer.weight_slice] = summed * (unit * self._sources[number].scale)
+            active = state.observation.active[:, layer.channel_slice].astype(np.int64)
+            counts = active if self._clamped[number] else np.int64(self._positions[number])
+            bias[layer.channel_slice] = (spread[:, layer.channel_slice] * counts).sum(axis=0) * unit
+        return weights, bias

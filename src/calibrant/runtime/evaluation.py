@@ -1,0 +1,103 @@
+"""What weights give on labeled samples: the common ground of the updaters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrant.core.fmath import cross_entropy
+from calibrant.core.logits import logits
+from calibrant.core.records import Constants, FlipSettings, Observation, Program, UpdateOutcome
+
+
+class Calibratable(Protocol):
+    """What an updater needs from the engine."""
+
+    @property
+    def weights(self) -> NDArray[np.int8]: ...
+
+    @property
+    def bias(self) -> NDArray[np.int32]: ...
+
+    def load(self, weights: NDArray[np.int8], bias: NDArray[np.int32]) -> None: ...
+
+    def observe(self, x: NDArray[np.int8]) -> Observation: ...
+
+    def taps(self, x: NDArray[np.int8], signal: NDArray[np.int32]) -> NDArray[np.int64]: ...
+
+
+class Updater(Protocol):
+    """What adapts an engine's integer weights to labeled samples."""
+
+    @property
+    def name(self) -> str:
+        """As histories and reports have it."""
+
+    @property
+    def settings(self) -> FlipSettings:
+        """As given."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the artifact's samples must weigh as much as the stream's, lest the origin be outvoted."""
+
+    def update(
+        self, engine: Calibratable, x: NDArray[np.int8], y: NDArray[np.int64], importance: NDArray[np.int64], steps: int
+    ) -> UpdateOutcome:
+        """Run up to `steps` steps; the engine ends with the parameters that the outcome speaks of.
+
+        Parameters
+        ----------
+        engine : Engine
+            Changed in place. An exception leaves it in an intermediate state: the caller restores it.
+        x : int8[N, height, width, channels]
+            Input codes of window and coreset together.
+        y : int64[N]
+            True classes, all known.
+        importance : int64[N]
+            How often each sample counts, 1 to 64.
+        steps : int
+            Candidates to try.
+        """
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What an update learns from: codes int8[N, ...], classes int64[N], and how often each counts, int64[N]."""
+
+    x: NDArray[np.int8]
+    y: NDArray[np.int64]
+    importance: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class State:
+    """Parameters with what they give on the samples: statistics, loss in Q16 nats times importance, output error in
+    Q15 int64[N, K], and which samples they get right."""
+
+    weights: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    observation: Observation
+    loss: int
+    error: NDArray[np.int64]
+    right: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        engine: Calibratable,
+        weights: NDArray[np.int8],
+        bias: NDArray[np.int32],
+        samples: Samples,
+        program: Program,
+        constants: Constants,
+    ) -> State:
+        """Evaluate parameters that the engine holds already."""
+        observation = engine.observe(samples.x)
+        scores = logits(observation.outputs, program, constants)
+        loss, error = cross_entropy(scores, samples.y)
+        right = scores.argmax(axis=1) == samples.y
+        return cls(weights, bias, observation, int(loss @ samples.importance), error, right)

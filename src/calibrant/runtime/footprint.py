@@ -1,0 +1,70 @@
+"""What a session holds in memory, byte for byte, and the refusal to hold more than a budget."""
+
+from __future__ import annotations
+
+from calibrant.artifact import Artifact
+from calibrant.core.errors import BudgetError
+
+_STREAMING_TESTS = 5120  # they grow with the logarithm of the labels seen: this is for 2^20 of them
+_BYTES_OF_A_ROW = 5 * 8  # class, misses, origin, version and id of a sample that is kept
+
+
+def resident(artifact: Artifact, engine_bytes: int, capacity: int, form: str) -> int:
+    """Bytes held all the time.
+
+    Parameters
+    ----------
+    artifact : Artifact
+        Its own weights, coreset and feedback; the last version's weights come on top.
+    engine_bytes : int
+        `Engine.memory_bytes`: arena, weights in force, constants.
+    capacity : int
+        Samples of the coreset on the device.
+    form : str
+        Of the updater, see `FlipSettings`.
+    """
+    constants = artifact.constants
+    parameters = 2 * (constants.weights.nbytes + constants.bias.nbytes)
+    samples = (len(artifact.coreset.y) + capacity) * (_sample(artifact) + _BYTES_OF_A_ROW)
+    sums = accumulators(artifact) if form == "accumulated" else 0
+    return int(engine_bytes + parameters + samples + artifact.feedback.matrix.nbytes + sums)
+
+
+def accumulators(artifact: Artifact) -> int:
+    """Bytes of the accumulating updater's residuals and moments: three float32 a parameter, held between windows."""
+    return 12 * (artifact.program.weight_count + artifact.program.channel_count)
+
+
+def gate(artifact: Artifact, capacity: int) -> int:
+    """Bytes of the drift gate: features of both coresets, the artifact's and the device's, and streaming tests."""
+    return 2 * (len(artifact.coreset.y) + capacity) * artifact.program.layers[-1].c_in + _STREAMING_TESTS
+
+
+def window(artifact: Artifact, samples: int, capacity: int) -> int:
+    """Bytes that a window of `samples` adds: its codes, and joined with the coreset codes and statistics once more."""
+    program = artifact.program
+    outputs = program.tensors[program.output].elements
+    statistics = 4 * (program.channel_count + program.pooled_count + outputs)
+    return int(samples * _sample(artifact) + (samples + capacity) * (_sample(artifact) + statistics))
+
+
+def check(ram: int | None, needed: int, what: str) -> None:
+    """Refuse to need more than the budget; None is unlimited.
+
+    Raises
+    ------
+    BudgetError
+        Names `what` needs the bytes, and how many too many.
+
+    Examples
+    --------
+    >>> check(1000, 1200, "the model")
+    Traceback (most recent call last):
+    calibrant.core.errors.BudgetError: RAM budget is 1,000 bytes, the model needs 1,200 (200 over)
+    """
+    if ram is not None and needed > ram:
+        raise BudgetError(f"RAM budget is {ram:,} bytes, {what} needs {needed:,} ({needed - ram:,} over)")
+
+
+def _sample(artifact: Artifact) -> int:
+    return artifact.program.tensors[artifact.program.input].nbytes

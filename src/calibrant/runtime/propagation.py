@@ -1,0 +1,127 @@
+"""Error signals of all layers from channel sums alone.
+
+The gradient of the loss, summed over the positions of a map, is a number per sample and channel, and such sums travel
+backwards through a network by simple rules: a convolution maps them with its kernel summed over the taps (exactly, but
+for borders); a pool of any kind, a mean, a rescaling and an addition leave them as they are; a concatenation splits
+them; a clamp keeps the share of positions that are active. So the signal of every layer follows from the output
+error, the weights and the pooled statistics that a forward pass gives anyway: nothing of a map is stored, and the sweep
+costs about as much as running the network on one position. It is what the learned feedback estimates without a sweep.
+
+Values are integers held in float64, below 2^15, with a power of two per tensor: every product and sum below 2^53 is
+exact, in whatever order a library adds, so the signals are the same on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrant.core.records import Constants, Layer, Observation, Op, Program
+
+_BITS = 15  # of a mantissa; a sum over 2^12 channels of products with _WEIGHT_BITS-bit weights stays below 2^42
+_WEIGHT_BITS = 15
+_SHARE_BITS = 8  # of the share of active positions
+
+
+@dataclass(frozen=True)
+class Signal:
+    """mantissa float64[N, channels], integers of at most 15 bits; the value is mantissa * 2**exponent."""
+
+    mantissa: NDArray[np.float64]
+    exponent: int
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], exponent: int, bits: int = _BITS) -> Signal:
+        """Integers of any size, rounded to `bits` bits by a power of two.
+
+        Examples
+        --------
+        >>> Signal.of(np.array([[2.0**20, 3.0]]), 0)
+        Signal(mantissa=array([[16384.,     0.]]), exponent=6)
+        """
+        excess = int(np.frexp(np.abs(values).max(initial=0.0))[1]) - bits
+        return cls(np.rint(np.ldexp(values, -excess)), exponent + excess)
+
+    def plus(self, other: Signal | None) -> Signal:
+        """The sum, at the larger exponent first."""
+        if other is None:
+            return self
+        low = max(self.exponent, other.exponent) - _BITS  # what lies below is lost to either's rounding anyway
+        parts = [np.rint(np.ldexp(s.mantissa, s.exponent - low)) for s in (self, other)]
+        return Signal.of(parts[0] + parts[1], low)
+
+
+def propagate(
+    program: Program,
+    constants: Constants,
+    weights: NDArray[np.int8],
+    observation: Observation,
+    error: NDArray[np.int64],
+) -> tuple[Signal, ...]:
+    """dL/dy of every layer's output y, summed over its positions, before its clamp.
+
+    Parameters
+    ----------
+    program, constants
+        Of the artifact; `constants.scale` turns weight codes into reals.
+    weights : int8[weight_count]
+        In force.
+    observation : Observation
+        Of the same weights.
+    error : int64[N, classes]
+        dL/dlogits in any unit, |.| < 2^31.
+
+    Returns
+    -------
+    tuple of Signal
+        [N, c_out] per layer, in units of `error` times the real value of the layer's output.
+    """
+    pending: dict[int, Signal] = {program.output: Signal.of(error.astype(np.float64), 0)}
+    signals: dict[int, Signal] = {}
+    for op in reversed(program.ops):
+        output = program.tensors[op.output]
+        arrived = pending.pop(op.output, Signal(np.zeros((len(error), output.channels)), 0))
+        parts: list[Signal]
+        if op.layer >= 0:
+            layer = program.layers[op.layer]
+            signals[op.layer] = arrived
+            if op.inputs[0] == program.input:
+                continue
+            if output.bits != 32:  # raw accumulators have no clamp
+                arrived = _clamped(arrived, observation.active[:, layer.channel_slice], output.height * output.width)
+            kernel = weights[layer.weight_slice].reshape(layer.weight_shape)
+            parts = [_convolved(layer, kernel, constants.scale[layer.channel_slice], arrived)]
+        else:
+            parts = _split(program, op, arrived)
+        for tensor, part in zip(op.inputs, parts, strict=True):
+            pending[tensor] = part.plus(pending.get(tensor))
+    return tuple(signals[number] for number in range(len(program.layers)))
+
+
+def _clamped(signal: Signal, active: NDArray[np.int32], positions: int) -> Signal:
+    share = (active.astype(np.int64) << _SHARE_BITS) // positions
+    return Signal.of(signal.mantissa * share, signal.exponent - _SHARE_BITS)
+
+
+def _convolved(layer: Layer, kernel: NDArray[np.int8], scale: NDArray[np.float32], signal: Signal) -> Signal:
+    """sum_o signal[n, o] * sum_taps w[o, i], int8[c_out, kernel_h, kernel_w, c_in / groups] kernels."""
+    taps = kernel.sum(axis=(1, 2), dtype=np.int64) * scale.astype(np.float64)[:, None]
+    excess = int(np.frexp(np.abs(taps).max(initial=0.0))[1]) - _WEIGHT_BITS
+    summed = np.rint(np.ldexp(taps, -excess))  # [c_out, c_in / groups]
+    if layer.groups == 1:
+        product = signal.mantissa @ summed
+    else:
+        samples, per_group = len(signal.mantissa), layer.c_in // layer.groups
+        left = signal.mantissa.reshape(samples, layer.groups, -1)
+        product = np.einsum("ngo,goi->ngi", left, summed.reshape(layer.groups, -1, per_group)).reshape(samples, -1)
+    return Signal.of(product, signal.exponent + excess)
+
+
+def _split(program: Program, op: Op, signal: Signal) -> list[Signal]:
+    """What each input of an op without weights gets."""
+    if op.kind != "concat":
+        return [signal] * len(op.inputs)
+    edges = np.cumsum([program.tensors[tensor].channels for tensor in op.inputs])[:-1]
+    return [Signal(part, signal.exponent) for part in np.split(signal.mantissa, edges, axis=1)]

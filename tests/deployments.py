@@ -1,0 +1,65 @@
+"""A small network trained on one domain and quantized, and another domain that it errs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from calibrant import pipeline
+from calibrant.bench import training
+from calibrant.core.records import Preprocess
+from calibrant.core.rng import generator
+
+CLASSES, CHANNELS, LENGTH = 3, 4, 16
+Samples = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a server keeps: the float network, what was prepared of it, and the domains' samples in physical units."""
+
+    float_net: nn.Module
+    prepared: pipeline.Prepared
+    source: Samples
+    target: Samples
+
+    def standardized(self, samples: Samples) -> Samples:
+        """As the networks see them."""
+        return self.prepared.artifact.preprocess.apply(samples[0]), samples[1]
+
+
+def samples(seed: int, count: int) -> Samples:
+    """Series whose class is their frequency; each seed is a domain of other gains and offsets per channel."""
+    rng = generator(seed, "domain")
+    y = np.arange(count, dtype=np.int64) % CLASSES
+    phase = rng.uniform(0, 6, (count, 1))
+    x = np.sin(np.arange(LENGTH) * (y[:, None] + 1) * 0.5 + phase)[:, None] * rng.uniform(0.3, 1.8, (CHANNELS, 1))
+    x = x + rng.normal(0, 0.8, (CHANNELS, 1)) + rng.normal(0, 0.2, x.shape)
+    return x.astype(np.float32), y
+
+
+@cache
+def deployment(bits: int = 8) -> Deployment:
+    """Trained on domain 1; domain 2 is the drift."""
+    with training.threads(1):
+        source, target = samples(1, 150), samples(2, 96)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = nn.Sequential(
+                nn.Conv1d(CHANNELS, 8, 5, padding=2, bias=False),
+                nn.BatchNorm1d(8),
+                nn.ReLU(),
+                nn.Conv1d(8, 8, 3, bias=False),
+                nn.BatchNorm1d(8),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool1d(1),
+                nn.Flatten(),
+                nn.Linear(8, CLASSES),
+            )
+        x = Preprocess.of(source[0]).apply(source[0])
+        trained = training.train(net, x, source[1], epochs=15, batch=16, lr=1e-2)
+        return Deployment(trained, pipeline.prepare(trained, *source, bits=bits, coreset=12, epochs=1), source, target)

@@ -1,0 +1,125 @@
+"""The gate in a session: windows without drift are left alone, the state remembers, reopening changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibrant.artifact import Artifact, write
+from calibrant.core.records import FlipSettings, UpdateReport
+from calibrant.session import Session
+from deployments import CHANNELS, LENGTH, Samples, deployment
+
+Window = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("lookout") / "small.cal"
+    write(place, deployment().prepared.artifact)
+    return place
+
+
+def parts(samples: Samples, count: int) -> list[Window]:
+    order = np.random.default_rng(0).permutation(len(samples[1]))
+    return [(samples[0][rows], samples[1][rows]) for rows in np.array_split(order, count)]
+
+
+def weights(session: Session) -> bytes:
+    return session._engine.weights.tobytes() + session._engine.bias.tobytes()
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_source_is_left_alone(path: Path, labels: bool):
+    with Session.open(path) as session:
+        before = weights(session)
+        for x, y in parts(deployment().source, 6):
+            report = session.observe(x, y if labels else None)
+            assert (report.decision, report.version) == ("skipped", 0)
+            assert report.reason.startswith("gate: 0 of 25 wrong" if labels else "gate: distance")
+            assert report.accuracy_before == report.accuracy_after == (1.0 if labels else None)
+        assert weights(session) == before
+        detail = session._store.events()[-1].detail
+        assert detail["errors"] == 0
+        assert detail["distance"] < 2
+
+
+def test_another_domain_is_learned_and_then_left_alone(path: Path):
+    target = deployment().target
+    with Session.open(path) as session:
+        reports = [session.observe(x, y) for x, y in parts(target, 2) * 6]
+        assert reports[0].decision == "committed"
+        assert reports[-1].reason.startswith("gate: ")
+        assert (session.predict(target[0]) == target[1]).mean() > 0.95
+        assert session.versions()[1].metrics["errors"] > 10
+
+
+def test_without_labels_only_what_is_far_reaches_the_study(path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Session.open(path) as session:
+        asked = []
+        monkeypatch.setattr(session._study, "study", lambda x, *_: asked.append(len(x)) or "abstained")
+        for x, _ in parts(deployment().source, 6):
+            session.observe(x)
+        assert asked == []
+        for x, _ in parts(deployment().target, 2):
+            assert session.observe(x).reason == "abstained"
+        assert asked == [48, 48]
+
+
+def test_without_a_gate_every_window_is_learned_from(path: Path):
+    x, y = parts(deployment().source, 6)[0]
+    with Session.open(path, gate=False) as session:
+        assert not session.observe(x, y).reason.startswith("gate")
+
+
+def test_reopening_changes_nothing(path: Path, tmp_path: Path):
+    windows = parts(deployment().target, 4) * 3 + parts(deployment().source, 6)
+    settings = FlipSettings(form="pooled")
+    with Session.open(path, tmp_path / "through.db", settings=settings) as session:
+        through = [(r.decision, r.reason, r.version) for r in (session.observe(*w) for w in windows)]
+        kept = weights(session)
+    again = []
+    for window in windows:
+        with Session.open(path, tmp_path / "again.db", settings=settings) as session:
+            report = session.observe(*window)
+            again.append((report.decision, report.reason, report.version))
+            assert len(session.versions()) == report.version + 1
+    assert again == through
+    with Session.open(path, tmp_path / "again.db") as session:
+        assert weights(session) == kept
+    assert {decision for decision, _, _ in through} >= {"committed", "skipped"}
+
+
+def test_a_rollback_brings_the_gate_of_that_time_back(path: Path):
+    with Session.open(path) as session:
+        for x, y in parts(deployment().target, 2) * 6:
+            session.observe(x, np.roll(y, 1))  # wrong labels: nothing can be gained
+        assert session._lookout.memory()["error"]["expected"] > 0.2
+        session.rollback(0)
+        x, y = parts(deployment().source, 6)[0]
+        session.observe(x, y)
+        assert session._lookout.memory()["error"]["expected"] == 0.005
+
+
+@pytest.mark.parametrize("n", [1, 7, 96])
+def test_windows_of_any_size_in_any_order(path: Path, n: int):
+    x, y = (part[:n] for part in deployment().target)
+    seen: list[UpdateReport] = []
+    for order in (np.arange(n), np.random.default_rng(1).permutation(n)):
+        with Session.open(path) as session:
+            seen.append(session.observe(x[order], y[order]))
+            detail = session.version.metrics or session._store.events()[-1].detail
+            seen[-1] = replace(seen[-1], milliseconds=detail["distance"])
+    assert seen[0] == seen[1]
+
+
+def test_an_artifact_that_says_nothing_of_the_usual(tmp_path: Path):
+    artifact: Artifact = deployment().prepared.artifact
+    write(tmp_path / "mute.cal", replace(artifact, usual=replace(artifact.usual, spread=0.0)))
+    with Session.open(tmp_path / "mute.cal") as session:
+        x = np.zeros((5, CHANNELS, LENGTH), np.float32)
+        assert not session.observe(x).reason.startswith("gate")
+        assert session.observe(*deployment().source).reason.startswith("gate: 0 of 150 wrong")
