@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant import inquiry
 from calibrant.artifact import THRESHOLDS, Artifact, content_hash, read
 from calibrant.core.errors import DataError
 from calibrant.core.logits import logits
@@ -27,26 +28,7 @@ from calibrant.selfstudy import SelfStudy
 
 
 class Session:
-    """A calibrated model at work. Use :meth:`open`, preferably in a ``with`` statement.
-
-    Parameters
-    ----------
-    artifact : Artifact
-    engine : Engine
-        Holds the weights in force.
-    updater : Updater
-    store : Store
-        Opened for this artifact; its latest version is loaded.
-    budget : Budget
-    capacity : int
-        Samples that the coreset may hold.
-    upkeep : bool
-        Whether the coreset is redrawn as labels come.
-    unlabeled : bool
-        Whether windows without labels may teach.
-    gate : bool
-        Whether windows that show no drift are left alone.
-    """
+    """A calibrated model at work. Made by :meth:`open`, preferably in a ``with`` statement."""
 
     def __init__(
         self,
@@ -62,6 +44,7 @@ class Session:
     ) -> None:
         self._artifact, self._engine, self._updater = artifact, engine, updater
         self._store, self._budget, self._capacity, self._gated = store, budget, capacity, gate
+        self._unlabeled = unlabeled
         self._check_ram(0)
         limits = {**THRESHOLDS, **artifact.thresholds}
         drop, holdout = limits["coreset_drop"], limits["holdout"]
@@ -220,6 +203,22 @@ class Session:
         started = time.perf_counter()
         codes = self._encode(x)
         return self._learn(codes, self._labels(y, codes), started)
+
+    def ask(self, x: Any, n: int) -> NDArray[np.int64]:
+        """Choose the samples of a window whose labels would teach most; give those labels to :meth:`observe`.
+
+        Parameters
+        ----------
+        x : array-like [N, *input_shape]
+        n : int
+            At most N.
+
+        Returns
+        -------
+        int64[n]
+            Indices into the window, the most telling first. Raises as :meth:`observe`.
+        """
+        return inquiry.ask(self._artifact, self._engine, self._encode(x), self._deployed.pool, n)
 
     def defer(self, x: Any) -> int:
         """Keep a window whose labels come later; a few wait at most, the oldest goes first.
@@ -387,6 +386,7 @@ class Session:
             self._artifact, self._engine.memory_bytes, self._capacity, self._updater.settings.form
         )
         needed += footprint.gate(self._artifact, self._capacity) if self._gated else 0
+        needed += footprint.selfstudy(self._artifact) if self._unlabeled else 0
         what = "the model"
         if samples:
             needed += footprint.window(self._artifact, samples, self._capacity)

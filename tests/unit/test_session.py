@@ -117,9 +117,9 @@ def test_only_labeled_samples_are_learned_from(artifact_path: Path, window: Wind
 
         monkeypatch.setattr(session._updater, "update", spy)
         report = session.observe(x, y)
-    assert len(seen[0]) == 17 + 9  # three are held back, the coreset comes along
-    assert (np.bincount(seen[0][:17], minlength=3) <= np.bincount(y[y >= 0], minlength=3)).all()
-    assert seen[0][17:].tolist() == [*range(3), *range(3), *range(3)]
+    assert len(seen[0]) == 20 + 9  # so few are all learned from, and the coreset comes along
+    assert np.bincount(seen[0][:20], minlength=3).tolist() == np.bincount(y[y >= 0], minlength=3).tolist()
+    assert seen[0][20:].tolist() == [*range(3), *range(3), *range(3)]
     assert (report.samples, report.labels) == (40, 20)
 
 
@@ -275,3 +275,20 @@ def test_sums_of_small_moves_begin_anew_in_another_session(
         assert sha(session) == kept.weights_sha256
         learn(session, artifact, build_window)
         assert sha(session) == session.version.weights_sha256
+
+
+def test_asking_changes_nothing_and_knows_its_limits(artifact_path: Path, window: Window):
+    x, y = window
+    with Session.open(artifact_path) as session:
+        before = sha(session)
+        asked = session.ask(x, 9)
+        assert len(set(asked.tolist())) == 9
+        assert sha(session) == before
+        assert session.ask(x, 0).size == 0
+        assert sorted(session.ask(x, len(x)).tolist()) == list(range(len(x)))
+        labels = np.full(len(y), -1)
+        labels[asked] = y[asked]
+        assert session.observe(x, labels).labels == 9
+        for wrong in (-1, len(x) + 1):
+            with pytest.raises(DataError, match=rf"expected 0 to {len(x)} \(the window\), got {wrong}"):
+                session.ask(x, wrong)

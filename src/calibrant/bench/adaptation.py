@@ -90,6 +90,10 @@ class OnDevice:
             self._session.forget()
         return self._session.observe(x, y)
 
+    def ask(self, x: NDArray[np.float32], n: int) -> NDArray[np.int64]:
+        """Samples int64[n] of a window that the session wants labels of."""
+        return self._session.ask(x, n)
+
     def defer(self, x: NDArray[np.float32]) -> int:
         """Keep a window until its labels arrive; gives the ticket for :meth:`label`."""
         return self._session.defer(x)

@@ -31,6 +31,7 @@ TOLERANCE, SAMPLING = 1.75, 4.0  # spreads above usual that are no alarm: the se
 QUIET = 60  # labels without more errors than usual end an alarm; so do as many remembered samples reached
 PATIENCE, ENOUGH = 4, 100  # windows adapted to, and labels in them, without a gain: what remains is usual from then on
 _RATE_ONE = 1 << 16
+HOME, LIMIT, SLACK, NEAR = 0.05, 3.0, 1.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,9 @@ class Gate:
 
     def __init__(self, usual: Usual, memory: Mapping[str, Any] | None = None) -> None:
         kept = memory or {}
-        self._floor = max(usual.error, ERROR_FLOOR)
+        self._floor = ERROR_FLOOR
+        self._excess = kept.get("excess", 0.0)
+        self._abroad = kept.get("abroad", usual.spread == 0)
         self._error = Level.of(self._floor, kept.get("error"))
         self._distance = Level.of(0.0, kept.get("distance"))
         self._judged: tuple[Level, Level] | None = None  # of a window that is to be adapted to, when it has been
@@ -155,12 +158,20 @@ class Gate:
 
     def memory(self) -> dict[str, Any]:
         """JSON to go on from."""
-        return {"error": asdict(self._error), "distance": asdict(self._distance)}
+        return {
+            "error": asdict(self._error),
+            "distance": asdict(self._distance),
+            "excess": self._excess,
+            "abroad": self._abroad,
+        }
 
     def judge(self, evidence: Evidence) -> Judgment:
         """Look at the next window; :meth:`adapted` is due after one that calls for it and was learned from."""
         self._judged = None
         before = self._error, self._distance
+        if evidence.distance is not None:
+            above = TOLERANCE + SAMPLING / math.sqrt(evidence.reached)
+            self._abroad = evidence.distance > above or (self._abroad and evidence.distance > NEAR)
         wrong = self._judge_errors(evidence) if evidence.labels else None
         if wrong is not None and evidence.labels >= DECISIVE:
             if evidence.distance is not None and not wrong.adapt:  # far but right: that is usual from now on
@@ -188,21 +199,25 @@ class Gate:
         rate, said = errors / labels, f"{errors} of {labels} wrong, usual is {100 * level.expected:.1f} %"
         row = np.zeros(labels)
         row[(2 * np.arange(errors) + 1) * labels // (2 * max(errors, 1))] = 1  # evenly: no order of samples counts
-        more = rate > level.expected
+        usual = level.expected if self._abroad else max(level.expected, HOME)
+        drifted = min(2 * usual + 0.02, 0.9)
+        up, down = math.log(drifted / usual), math.log((1 - usual) / (1 - drifted))
+        self._excess = min(max(self._excess + errors * up - (labels - errors) * down, 0.0), LIMIT + SLACK)
+        more = rate > usual
         self._crept |= self._slow_error.update(row).size > 0
         slow = self._crept and more  # the window that completes the evidence may itself be a good one
-        fast = improbable(errors, labels, level.expected) or (more and level.open)
-        few = level.open and level.quiet + labels < QUIET
-        if not (fast or slow or few):
-            self._error = level.stayed(rate, labels, self._floor)
-            return Judgment(False, said)
-        if level.stuck(ENOUGH) and not improbable(errors, labels, level.best or 0.0):
-            self._error = level.settled()
-            return Judgment(False, f"{said}, adapting has not lowered it")
+        fast = self._excess > LIMIT
         if not (fast or slow):
             self._error = level.stayed(rate, labels, self._floor)
+            return Judgment(False, said)
+        if level.stuck(ENOUGH) and not improbable(errors, labels, max(level.best or 0.0, usual)):
+            self._error = level.settled()
+            self._excess = 0.0
+            return Judgment(False, f"{said}, adapting has not lowered it")
+        if not more:
+            self._error = level.stayed(rate, labels, self._floor)
             return Judgment(True, f"{said}, too few labels to end an alarm")
-        self._error = level.adapted(rate, labels, lambda best: improbable(errors, labels, best))
+        self._error = level.adapted(rate, labels, lambda best: improbable(errors, labels, max(best, usual)))
         return Judgment(True, said if fast else f"{said}, slowly more")
 
     def _judge_distance(self, evidence: Evidence) -> Judgment:

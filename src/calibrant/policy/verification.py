@@ -49,8 +49,8 @@ def split(count: int, fraction: float) -> tuple[NDArray[np.int64], NDArray[np.in
 def importance(window: int, source: NDArray[np.bool_], balanced: bool) -> NDArray[np.int64]:
     """How often each sample counts, window first, then the coreset.
 
-    Once each, or, `balanced`, the artifact's samples, True in `source`, together about as much as all of the stream, the
-    window and what the coreset kept of earlier ones, so that the origin is not outvoted.
+    Once each; or, `balanced`, the artifact's samples, True in `source`, together about as much as all of the stream,
+    the window and what the coreset kept of earlier ones, so that the origin is not outvoted.
 
     Examples
     --------

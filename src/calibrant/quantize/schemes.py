@@ -97,7 +97,7 @@ def annotate(
 
 
 def _joined(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    """The ranges, where a concat that only a concat reads gets its reader's: codes are then copied, not rounded again."""
+    """The ranges, where a concat that only a concat reads gets its reader's: codes are copied, not rounded again."""
     shared = dict(ranges)
     for node in reversed(graph.nodes):
         readers = graph.consumers(node.output)

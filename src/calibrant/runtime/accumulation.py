@@ -1,11 +1,11 @@
 """The default flip updater: small moves add up beside each integer weight, and flip it when they amount to a code.
 
 Guarded flips (`runtime.flip`) move few weights by whole codes, which is coarse. Here every weight has a residual, the
-part of a code that it was moved by and that has not flipped it yet. Each step adds a fraction of a code in the direction
-that lowers the loss, as Adam would (Kingma and Ba, 2015); a residual beyond half a code flips the weight. Residuals
-start dithered, evenly spread over a code, so that at once as many weights flip as the moves call for; started at
-zero, none would flip until all do. Weights and residuals are drawn towards the artifact's own weights, which keeps
-what was learned on the server.
+part of a code that it was moved by and that has not flipped it yet. Each step adds a fraction of a code in the
+direction that lowers the loss, as Adam would (Kingma and Ba, 2015); a residual beyond half a code flips the weight.
+Residuals start dithered, evenly spread over a code, so that at once as many weights flip as the moves call for;
+started at zero, none would flip until all do. Weights and residuals are drawn towards the artifact's own weights,
+which keeps what was learned on the server.
 
 The signals come from channel sums (`runtime.propagation`), the gradient from one more forward sweep (`Engine.taps`):
 no map is stored. Sums are integers. Moments and residuals are float32 and only ever meet values of their own weight,

@@ -40,6 +40,14 @@ def gate(artifact: Artifact, capacity: int) -> int:
     return 2 * (len(artifact.coreset.y) + capacity) * artifact.program.layers[-1].c_in + _STREAMING_TESTS
 
 
+def selfstudy(artifact: Artifact) -> int:
+    """Bytes of learning without labels: evidence that waits and evidence that was used, and while it learns the
+    parameters of the anchor and of three candidates."""
+    constants, program = artifact.constants, artifact.program
+    evidence = 8 * (program.pooled_count + len(artifact.classes) + 2)
+    return 2 * evidence + 4 * (constants.weights.nbytes + constants.bias.nbytes)
+
+
 def window(artifact: Artifact, samples: int, capacity: int) -> int:
     """Bytes that a window of `samples` adds: its codes, and joined with the coreset codes and statistics once more."""
     program = artifact.program

@@ -14,7 +14,7 @@ def test_held_back_samples_are_spread_and_few():
     for count in range(1, 200):
         train, held = split(count, 0.15)
         assert sorted([*train, *held]) == list(range(count))
-        assert held.size == (round(count * 0.15) if count >= 20 else 0)
+        assert held.size == (round(count * 0.15) if count >= 40 else 0)
         gaps = np.diff(held)
         assert held.size < 2 or gaps.max() - gaps.min() <= 1
     assert split(100, 0.0)[1].size == 0
