@@ -94,7 +94,7 @@ def test_windows_of_any_size_in_any_order(artifact: Artifact, artifact_path: Pat
     order = generator(0, "order").permutation(n)
     pools, versions = [], []
     for index in (np.arange(n), order):
-        with Session.open(artifact_path, capacity=12) as session:
+        with Session.open(artifact_path, capacity=12, gate=False) as session:
             report = session.observe(x[index], y[index])
             assert (report.samples, report.labels) == (n, n)
             pools.append(pool(session))

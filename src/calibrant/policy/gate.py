@@ -31,7 +31,9 @@ TOLERANCE, SAMPLING = 1.75, 4.0  # spreads above usual that are no alarm: the se
 QUIET = 60  # labels without more errors than usual end an alarm; so do as many remembered samples reached
 PATIENCE, ENOUGH = 4, 100  # windows adapted to, and labels in them, without a gain: what remains is usual from then on
 _RATE_ONE = 1 << 16
-HOME, LIMIT, SLACK, NEAR = 0.05, 3.0, 1.5, 1.0
+HOME = 0.05  # error rate that nobody adapts to where inputs look as they used to: neighbors in time differ as much
+LIMIT, SLACK = 3.0, 1.5  # of the log-likelihood ratio of twice the usual errors: alarm, and how far above it may run
+NEAR = 1.0  # spreads above usual at which a window that was far is home again
 
 
 @dataclass(frozen=True)
