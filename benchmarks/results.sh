@@ -22,13 +22,12 @@ run dsa-cnn "${three[@]}" --updaters $others --seeds 0,1,2
 run usc-cnn --dataset usc_had "${three[@]}" --updaters $others --seeds 0,1,2
 run dsa-inception --network inception_time --bits 4 --updaters $others
 run coreset-rules "${three[@]}" --bits 4 --updaters flip --coreset-rule random,balanced,misses,histogram,kmeans --seeds 0,1,2
-run coreset-sizes "${three[@]}" --updaters flip --coreset 10,20,30,50 --seeds 0,1,2
+run coreset-sizes "${three[@]}" --bits 4 --updaters flip --coreset 10,20,30,50 --seeds 0,1,2
 run controls "${three[@]}" --bits 4 --updaters none,flip,flip-pooled,flip-taps,flip-fixed,flip-true,flip-random,bias,reset --seeds 0,1,2
-run late-labels "${three[@]}" --bits 4 --updaters none,flip,bp --delay 2 --seeds 0,1,2
-run few-labels --full --bits 4 --updaters none,flip,bp --labels 9 --label-choice chance,ask
+run late-labels "${three[@]}" --bits 4 --updaters none,flip --delay 2 --seeds 0,1,2
+run few-labels --full --bits 4 --updaters none,flip --labels 9 --label-choice chance,ask --capacity 110
 run no-labels --full --bits 4 --updaters none,bn,flip,reset --labels 0
-run no-drift --source 1,2,3,4,5,6 --target 1,2,3,4,5,6 --bits 4 --updaters none,flip --windows 50 --window 9 --gate off,on
-run released-pair --network inception_time --bits 2,4,8 --split random --updaters none,bn,flip
-run dsa-full --full --bits 2,4,8 --updaters none,bn,flip,bp,er,derpp,er-ace,a-gem,camel,qcore-paper
+run no-drift --source 1,2,3,4,5,6 --target 1,2,3,4,5,6 --bits 4 --updaters none,flip --windows 50 --window 9 --gate on
+run gate "${three[@]}" --bits 4 --updaters none,flip --gate off,on
 
 "$calibrant" bench report --runs "$out"
