@@ -33,6 +33,8 @@ def group() -> Iterator[int]:
         distributed.init_process_group("gloo")
     try:
         yield rank()
+        if joined:
+            distributed.barrier()  # a process that leaves while another still talks to it takes that one down
     finally:
         if joined:
             distributed.destroy_process_group()
