@@ -1,41 +1,39 @@
 """Is there anything to adapt to? The gate judges a window before anything is learned from it, at the cost of inference.
 
-Two things are watched. How far windows lie from what the device remembers (`policy.nearness`) needs no labels: beyond a
-limit, the model is abroad. How many labels are wrong is summed up as in Page's test: for each label the logarithm of
-how much likelier it is at a clearly higher error rate than at the usual one. Abroad little evidence suffices, and errors
-are expected to get as rare as on the training samples; at home, where samples look as they did in training, much more is
-needed, for some errors are no drift. Labels overrule distances where there are enough of them. Other streaming tests
-watch both for slow changes.
+Labels decide where there are enough of them: more errors than the usual rate explains are drift. Without labels the
+distance to what the device remembers decides (`policy.nearness`). Streaming tests watch both for slow changes that no
+single window shows.
 
-A level that adapting does not lower becomes the usual one (`policy.level`), so that the gate does not call for
-adaptation for ever. What decides are whole numbers and single float operations on them, so a window gets the same
-judgment on every machine and in any order of its samples.
+After an alarm adapting goes on while windows are worse than usual. A level that adapting does not lower becomes the
+usual one, so that the gate does not call for adaptation for ever, and it falls back when windows do better. What
+decides are whole numbers and single float operations on them, so a window gets the same judgment on every machine and
+in any order of its samples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core import fmath
 from calibrant.core.records import Usual
 from calibrant.policy.drift import Adwin, PageHinkley
-from calibrant.policy.level import Level, is_number
 from calibrant.policy.nearness import DISTANCE_ONE
 
-TOLERANCE, SAMPLING = 1.75, 4.0  # spreads above usual that are no drift: the second by the root of samples reached
-ERRORS_ABROAD, ERRORS_AT_HOME = 0.005, 0.05  # no model is expected to be better
-LIMIT_ABROAD, LIMIT_AT_HOME = 1.0, 3.0  # nats of evidence that errors are more than usual
-LASTING = 3.0  # nats above the limit at most: right labels end an alarm, however bad it was
+ERROR_FLOOR = 0.005  # no model is expected to be better than this
+SIGNIFICANCE = 2, 25  # less probable than 8 %: too many errors for the usual rate
 DECISIVE = 10  # so many labels overrule what distances say
-ENOUGH = 100  # labels that say whether adapting still lowers the error rate
-_SIGNIFICANCE = 2, 25  # less probable than 8 %: clearly more errors than at some rate
+TOLERANCE, SAMPLING = 1.75, 4.0  # spreads above usual that are no alarm: the second by the root of samples reached
+QUIET = 60  # labels without more errors than usual end an alarm; so do as many remembered samples reached
+PATIENCE, ENOUGH = 4, 100  # windows adapted to, and labels in them, without a gain: what remains is usual from then on
 _RATE_ONE = 1 << 16
+HOME = 0.05  # error rate that nobody adapts to where inputs look as they used to: neighbors in time differ as much
+LIMIT, SLACK = 3.0, 1.5  # of the log-likelihood ratio of twice the usual errors: alarm, and how far above it may run
+NEAR = 1.0  # spreads above usual at which a window that was far is home again
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,6 @@ class Evidence:
             above = (int(distance.sum()) / (distance.size * DISTANCE_ONE) - usual.distance) / usual.spread
         return cls(wrong.size, int(np.count_nonzero(wrong)), above, int(np.unique(which).size))
 
-    @property
-    def tolerated(self) -> float:
-        """How far above usual a window's mean distance may be: one of few kinds of samples more than one of many."""
-        return TOLERANCE + SAMPLING / math.sqrt(max(self.reached, 1))
-
 
 @dataclass(frozen=True)
 class Judgment:
@@ -75,6 +68,62 @@ class Judgment:
     reason: str
 
 
+@dataclass(frozen=True)
+class Level:
+    """How high something usually is, and whether adapting lowers it.
+
+    After an alarm the level is open: `best` is then the lowest value of a window that was adapted to, and `idle` such
+    windows did not go below it since; `total` is the sum of value times weight over all windows since the best one,
+    `weight` the sum of their weights, `quiet` that of the latest windows without an alarm.
+    """
+
+    expected: float
+    best: float | None = None
+    idle: int = 0
+    total: float = 0.0
+    weight: float = 0.0
+    quiet: float = 0.0
+
+    @classmethod
+    def of(cls, floor: float, kept: Mapping[str, Any] | None) -> Level:
+        """What `asdict` gave, if it is that, and not below the floor; else a level at the floor."""
+        names = set(cls.__dataclass_fields__)
+        if kept is None or set(kept) != names or not all(_is_number(kept[n]) for n in names - {"best"}):
+            return cls(floor)
+        if not (kept["best"] is None or _is_number(kept["best"])):
+            return cls(floor)
+        return replace(cls(**kept), expected=max(floor, float(kept["expected"])))
+
+    @property
+    def open(self) -> bool:
+        """Whether adapting goes on."""
+        return self.best is not None
+
+    def adapted(self, value: float, weight: float, worse: Callable[[float], bool]) -> Level:
+        """After a window that was adapted to; `worse(best)` says that it is clearly above such a level."""
+        if self.best is None or value < self.best or worse(self.best):
+            return Level(self.expected, value)
+        total, weight = self.total + value * weight, self.weight + weight
+        return replace(self, idle=self.idle + 1, total=total, weight=weight, quiet=0.0)
+
+    def stuck(self, enough: float) -> bool:
+        """Whether adapting has not lowered it for long."""
+        return self.idle >= PATIENCE and self.weight >= enough
+
+    def settled(self) -> Level:
+        """What remains when it is stuck is usual."""
+        return Level(max(self.expected, self.total / self.weight))
+
+    def stayed(self, value: float, weight: float, floor: float) -> Level:
+        """After a window that gave no alarm: the expected level follows it down."""
+        step = min(value - self.expected, 0.0) * weight / (weight + ENOUGH)
+        expected, quiet = max(floor, self.expected + step), self.quiet + weight
+        if not self.open or quiet >= QUIET:
+            return Level(expected)
+        total, weight = self.total + value * weight, self.weight + weight
+        return replace(self, expected=expected, total=total, weight=weight, quiet=quiet)
+
+
 class Gate:
     """Judges windows one after the other.
 
@@ -82,27 +131,26 @@ class Gate:
     ----------
     usual : Usual
         From the artifact.
-    memory : JSON, optional
-        What :meth:`memory` said earlier; the tests for slow changes start over.
+    memory : mapping, optional
+        What :meth:`memory` said earlier; the streaming tests start over.
 
     Examples
     --------
-    >>> gate = Gate(Usual(error=0.01, distance=0.1, spread=0.1))
+    >>> gate = Gate(Usual(distance=0.1, spread=0.1))
     >>> gate.judge(Evidence(labels=50, errors=1, distance=0.2, reached=12))
-    Judgment(adapt=False, reason='1 of 50 wrong, usual is 5.0 %')
+    Judgment(adapt=False, reason='1 of 50 wrong, usual is 0.5 %')
     >>> gate.judge(Evidence(labels=0, errors=0, distance=4.0, reached=16))
-    Judgment(adapt=True, reason='distance 4.00 spreads above usual, limit 2.75')
+    Judgment(adapt=True, reason='distance 4.00 spreads above usual, limit 2.85')
     """
 
-    def __init__(self, usual: Usual, memory: object = None) -> None:
-        kept: Mapping[str, Any] = memory if isinstance(memory, Mapping) else {}
-        excess, abroad = kept.get("excess"), kept.get("abroad")
-        self._abroad_floor, self._home_floor = (max(usual.error, least) for least in (ERRORS_ABROAD, ERRORS_AT_HOME))
-        self._error = Level.of(self._abroad_floor, kept.get("error"))
+    def __init__(self, usual: Usual, memory: Mapping[str, Any] | None = None) -> None:
+        kept = memory or {}
+        self._floor = ERROR_FLOOR
+        self._excess = kept.get("excess", 0.0)
+        self._abroad = kept.get("abroad", usual.spread == 0)
+        self._error = Level.of(self._floor, kept.get("error"))
         self._distance = Level.of(0.0, kept.get("distance"))
-        self._excess: float = float(excess) if is_number(excess) else 0.0  # type: ignore[arg-type]
-        self._abroad = abroad if isinstance(abroad, bool) else usual.spread == 0  # unknown: as if it were
-        self._judged: tuple[Level, Level] | None = None  # levels once the window judged last has been adapted to
+        self._judged: tuple[Level, Level] | None = None  # of a window that is to be adapted to, when it has been
         self._start_slow_tests()
 
     def _start_slow_tests(self) -> None:
@@ -112,26 +160,33 @@ class Gate:
 
     def memory(self) -> dict[str, Any]:
         """JSON to go on from."""
-        levels = {"error": asdict(self._error), "distance": asdict(self._distance)}
-        return {**levels, "excess": self._excess, "abroad": self._abroad}
+        return {
+            "error": asdict(self._error),
+            "distance": asdict(self._distance),
+            "excess": self._excess,
+            "abroad": self._abroad,
+        }
 
     def judge(self, evidence: Evidence) -> Judgment:
         """Look at the next window; :meth:`adapted` is due after one that calls for it and was learned from."""
-        before = self._error, self._distance
-        self._locate(evidence)
-        wrong = self._judge_errors(evidence) if evidence.labels else None
-        far = self._judge_distance(evidence) if evidence.distance is not None else None
-        if wrong is not None and (wrong.adapt or far is None or evidence.labels >= DECISIVE):
-            judgment = wrong
-        elif far is not None:
-            judgment = far
-        else:
-            judgment = Judgment(True, "nothing is known of what is usual")
         self._judged = None
+        before = self._error, self._distance
+        if evidence.distance is not None:
+            above = TOLERANCE + SAMPLING / math.sqrt(evidence.reached)
+            self._abroad = evidence.distance > above or (self._abroad and evidence.distance > NEAR)
+        wrong = self._judge_errors(evidence) if evidence.labels else None
+        if wrong is not None and evidence.labels >= DECISIVE:
+            if evidence.distance is not None and not wrong.adapt:  # far but right: that is usual from now on
+                self._distance = Level(max(0.0, (self._distance.expected + evidence.distance) / 2))
+            judgment = wrong
+        else:
+            far = self._judge_distance(evidence) if evidence.distance is not None else None
+            given = [judged for judged in (wrong, far) if judged is not None]
+            judgment = next((judged for judged in given if judged.adapt), None) or (
+                given[0] if given else Judgment(True, "nothing is known of what is usual")
+            )
         if judgment.adapt:
             self._judged, (self._error, self._distance) = (self._error, self._distance), before
-        elif wrong is not None and evidence.labels >= DECISIVE and evidence.distance is not None:
-            self._distance = Level(max(0.0, (before[1].expected + evidence.distance) / 2))  # far but right is usual
         return judgment
 
     def adapted(self) -> None:
@@ -141,66 +196,47 @@ class Gate:
             self._judged = None
             self._start_slow_tests()
 
-    def _locate(self, evidence: Evidence) -> None:
-        """Abroad begins with a far window; it ends with one as near as training samples, once errors are explained."""
-        if evidence.distance is not None:
-            far, near = evidence.distance > evidence.tolerated, evidence.distance <= 0
-            self._abroad = far or (self._abroad and not (near and self._excess == 0))
-
     def _judge_errors(self, evidence: Evidence) -> Judgment:
         errors, labels, level = evidence.errors, evidence.labels, self._error
-        usual = level.expected if self._abroad else max(level.expected, self._home_floor)
-        limit = LIMIT_ABROAD if self._abroad else LIMIT_AT_HOME
-        rate, said = errors / labels, f"{errors} of {labels} wrong, usual is {100 * usual:.1f} %"
-        wrong, right = weights(usual)
-        self._excess = min(max(self._excess + errors * wrong - (labels - errors) * right, 0.0), limit + LASTING)
+        rate, said = errors / labels, f"{errors} of {labels} wrong, usual is {100 * level.expected:.1f} %"
         row = np.zeros(labels)
         row[(2 * np.arange(errors) + 1) * labels // (2 * max(errors, 1))] = 1  # evenly: no order of samples counts
+        usual = level.expected if self._abroad else max(level.expected, HOME)
+        drifted = min(2 * usual + 0.02, 0.9)
+        up, down = math.log(drifted / usual), math.log((1 - usual) / (1 - drifted))
+        self._excess = min(max(self._excess + errors * up - (labels - errors) * down, 0.0), LIMIT + SLACK)
+        more = rate > usual
         self._crept |= self._slow_error.update(row).size > 0
-        worse = rate > usual
-        slow = self._crept and worse  # the window that completes the evidence may itself be a good one
-        if not (self._excess > limit or slow):
-            self._error = level.stayed(rate, labels, self._abroad_floor)
+        slow = self._crept and more  # the window that completes the evidence may itself be a good one
+        fast = self._excess > LIMIT
+        if not (fast or slow):
+            self._error = level.stayed(rate, labels, self._floor)
             return Judgment(False, said)
         if level.stuck(ENOUGH) and not improbable(errors, labels, max(level.best or 0.0, usual)):
-            self._error, self._excess = level.settled(), 0.0
+            self._error = level.settled()
+            self._excess = 0.0
             return Judgment(False, f"{said}, adapting has not lowered it")
-        if not worse:
-            self._error = level.stayed(rate, labels, self._abroad_floor)
+        if not more:
+            self._error = level.stayed(rate, labels, self._floor)
             return Judgment(True, f"{said}, too few labels to end an alarm")
         self._error = level.adapted(rate, labels, lambda best: improbable(errors, labels, max(best, usual)))
-        return Judgment(True, f"{said}, slowly more" if slow else said)
+        return Judgment(True, said if fast else f"{said}, slowly more")
 
     def _judge_distance(self, evidence: Evidence) -> Judgment:
         value, level = evidence.distance, self._distance
         assert value is not None
-        limit = level.expected + evidence.tolerated
+        above = TOLERANCE + SAMPLING / math.sqrt(evidence.reached)
+        limit = level.expected + above
         said = f"distance {value:.2f} spreads above usual, limit {limit:.2f}"
         slow = self._slow_distance.update(value).size > 0 and value > level.expected
         if not (value > limit or slow):
             self._distance = level.stayed(value, evidence.reached, 0.0)
             return Judgment(False, said)
-        if level.stuck(0.0) and value <= (level.best or 0.0) + evidence.tolerated:
+        if level.stuck(0.0) and value <= (level.best or 0.0) + above:
             self._distance = level.settled()
             return Judgment(False, f"{said}, adapting has not lowered it")
-        self._distance = level.adapted(value, evidence.reached, lambda best: value > best + evidence.tolerated)
+        self._distance = level.adapted(value, evidence.reached, lambda best: value > best + above)
         return Judgment(True, said if value > limit else f"{said}, slowly more")
-
-
-def weights(usual: float) -> tuple[float, float]:
-    """What a wrong label says for a drifted error rate against a usual one, and a right label against it, in nats.
-
-    Source: E. S. Page, "Continuous Inspection Schemes", Biometrika 41 (1954); drifted is twice the usual rate plus 2 %.
-
-    Examples
-    --------
-    >>> [round(weight, 3) for weight in weights(0.005)]
-    [1.792, 0.025]
-    """
-    drifted = min(2 * usual + 0.02, 0.9)
-    ratios = np.array([drifted / usual, (1 - usual) / (1 - drifted)], np.float32)
-    wrong, right = fmath.log(np.maximum(ratios, np.float32(1))).astype(np.float64).tolist()
-    return wrong, right
 
 
 def improbable(errors: int, labels: int, rate: float) -> bool:
@@ -222,7 +258,11 @@ def improbable(errors: int, labels: int, rate: float) -> bool:
     rarer = total
     for k in range(errors):
         rarer -= term
-        if rarer * _SIGNIFICANCE[1] < total * _SIGNIFICANCE[0]:
+        if rarer * SIGNIFICANCE[1] < total * SIGNIFICANCE[0]:
             return True
         term = term * (labels - k) * wrong // ((k + 1) * right)
     return False
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
