@@ -45,7 +45,8 @@ def load(files: tuple[Path, ...], severity: int, name: str) -> Domain:
     rng = generator(severity, "cifar10 ageing")
     parts = []
     for path, shares in zip(files, (TRAINING_PARTS, TEST_PARTS), strict=True):
-        x, y = _read(path)
+        pixels, y = read(path)
+        x = pixels.astype(np.float32) / np.float32(255)
         rarest = int(np.bincount(y, minlength=len(CLASSES)).min())
         if rarest < sum(shares):
             raise DataError(f"{path}: expected at least {sum(shares)} images of every class, got {rarest} of one")
@@ -56,8 +57,14 @@ def load(files: tuple[Path, ...], severity: int, name: str) -> Domain:
     return Domain(x, y, segment, held, CLASSES, name)
 
 
-def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Pictures float32[N, 3, 32, 32] in 0..1 from stored left-neighbor differences, and their classes."""
+def read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Pictures uint8[N, 3, 32, 32] from stored left-neighbor differences, and their classes int64[N].
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or something else.
+    """
     arrays = archive.read(path, ("dx", "y"))
     differences, y = arrays["dx"], arrays["y"]
     fits = differences.shape[1:] == SHAPE and y.shape == differences.shape[:1]
@@ -67,7 +74,8 @@ def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     labels = y.astype(np.int64)
     if not np.isin(labels, range(len(CLASSES))).all():
         raise DataError(f"{path}: expected classes 0 to {len(CLASSES) - 1}, got {labels.min()} to {labels.max()}")
-    return np.cumsum(differences, axis=-1, dtype=np.uint8).astype(np.float32) / np.float32(255), labels
+    pixels: NDArray[np.uint8] = np.cumsum(differences, axis=-1, dtype=np.uint8)
+    return pixels, labels
 
 
 def _share(y: NDArray[np.int64], shares: tuple[int, ...]) -> list[NDArray[np.int64]]:
