@@ -20,9 +20,11 @@ others=none,bn,flip,bp,er,derpp,qcore-paper
 
 run dsa-cnn "${three[@]}" --updaters $others --seeds 0,1,2
 run usc-cnn --dataset usc_had "${three[@]}" --updaters $others --seeds 0,1,2
+run dsa-full --full --bits 4 --updaters none,bn,flip,bp,er,derpp
 run dsa-inception --network inception_time --bits 4 --updaters $others
 run coreset-rules "${three[@]}" --bits 4 --updaters flip --coreset-rule random,balanced,misses,histogram,kmeans --seeds 0,1,2
 run coreset-sizes "${three[@]}" --bits 4 --updaters flip --coreset 10,20,30,50 --seeds 0,1,2
+run coreset-bits "${three[@]}" --bits 4 --updaters flip --coreset-bits 8,4 --seeds 0,1,2
 run controls "${three[@]}" --bits 4 --updaters none,flip,flip-pooled,flip-taps,flip-fixed,flip-true,flip-random,bias,reset --seeds 0,1,2
 run late-labels "${three[@]}" --bits 4 --updaters none,flip --delay 2 --seeds 0,1,2
 run few-labels --full --bits 4 --updaters none,flip --labels 9 --label-choice chance,ask --capacity 110

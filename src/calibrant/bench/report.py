@@ -19,6 +19,7 @@ OURS = "flip"
 SETTINGS = {
     "coreset": "coreset",
     "coreset_rule": "rule",
+    "coreset_bits": "coreset bits",
     "labels": "labels",
     "label_choice": "chosen by",
     "delay": "delay",
@@ -137,7 +138,7 @@ def varied(rows: Sequence[Row]) -> list[str]:
     return [
         name
         for name in SETTINGS
-        if any(len({row[name] for row in own}) > 1 for own in _groups(rows, ("updater",)).values())
+        if any(len({row.get(name) for row in own}) > 1 for own in _groups(rows, ("updater",)).values())
     ]
 
 

@@ -59,6 +59,9 @@ def qcore(
             show_default="as in calibrant prepare",
         ),
     ] = None,
+    coreset_bits: Annotated[
+        str, typer.Option("--coreset-bits", metavar="8,4", help="Bits of the values of their samples.")
+    ] = "8",
     updaters: Annotated[
         str, typer.Option("--updaters", metavar="A,B", help="Ways to adapt; a wrong name lists them.")
     ] = "none,flip,flip-taps,bp",
@@ -162,6 +165,7 @@ def qcore(
         bits=integers(bits, "--bits"),
         coreset=integers(coreset, "--coreset"),
         coreset_rule=words(coreset_rule) if coreset_rule else defaults.coreset_rule,
+        coreset_bits=integers(coreset_bits, "--coreset-bits"),
         updaters=words(updaters),
         split=split,
         seeds=integers(seeds, "--seeds"),

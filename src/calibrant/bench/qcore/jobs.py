@@ -65,6 +65,7 @@ class Quantization:
     bits: int
     coreset: int
     rule: str = "balanced"
+    coreset_bits: int = 8
     code: str = field(default_factory=lambda: code_digest(*PREPARING, engine=True))
 
     @property
@@ -72,6 +73,7 @@ class Quantization:
         """For people."""
         about = self.training
         which = f"{about.dataset} subject {about.source}, {self.bits} bits, coreset {self.coreset} {self.rule}"
+        which += f" at {self.coreset_bits} bits" if self.coreset_bits != 8 else ""
         return f"prepare {about.network} of {which}, seed {about.seed}"
 
 

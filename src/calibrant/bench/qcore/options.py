@@ -43,6 +43,7 @@ class Options:
     bits: Sequence[int] = (2, 4, 8)
     coreset: Sequence[int] = (20,)
     coreset_rule: Sequence[str] = (DEFAULT_RULE,)
+    coreset_bits: Sequence[int] = (8,)
     updaters: Sequence[str] = ("none", "flip", "flip-taps", "bp")
     split: str = "segment"
     seeds: Sequence[int] = (0,)
@@ -77,7 +78,9 @@ def plan(options: Options, root: Path) -> list[Cell]:
     pairs = subject_pairs(options, root)
     sha256 = {n: data.digest(options.dataset, root, n) for n in sorted({n for pair in pairs for n in pair})}
     cells = []
-    for (source, target), bits, size, rule in product(pairs, options.bits, options.coreset, options.coreset_rule):
+    for (source, target), bits, size, rule, kept in product(
+        pairs, options.bits, options.coreset, options.coreset_rule, options.coreset_bits
+    ):
         for updater, labels, choice, gate, seed in product(
             options.updaters, options.labels, options.label_choice, options.gate, options.seeds
         ):
@@ -94,7 +97,7 @@ def plan(options: Options, root: Path) -> list[Cell]:
             )
             cells.append(
                 Cell(
-                    Quantization(about, bits, size, rule),
+                    Quantization(about, bits, size, rule, kept),
                     target,
                     sha256[target],
                     updater,
@@ -174,6 +177,7 @@ def _check(options: Options) -> None:
         ("bits", options.bits, WEIGHT_BITS),
         ("split", [options.split], data.SPLITS),
         ("coreset rule", options.coreset_rule, list(coreset.RULES)),
+        ("coreset bits", options.coreset_bits, (8, 4)),
         ("label choice", options.label_choice, CHOICES),
         ("gate", options.gate, ("off", "on")),
         ("engine", [options.engine], list(workers.ENGINES)),

@@ -24,6 +24,7 @@ def prepare(workspace: Workspace, root: Path, job: Quantization) -> None:
         bits=job.bits,
         coreset=job.coreset,
         coreset_rule=job.rule,
+        coreset_bits=job.coreset_bits,
         misses=workspace.load_misses(asdict(Counting(about))) if needs_misses(job.rule) else None,
         classes=domain.classes,
         epochs=recipe(about.dataset).finetune.get(job.bits),

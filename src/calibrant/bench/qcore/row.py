@@ -67,6 +67,7 @@ def _settings(job: Cell) -> dict[str, Any]:
         "bits": job.quantization.bits,
         "coreset": job.quantization.coreset,
         "coreset_rule": job.quantization.rule,
+        "coreset_bits": job.quantization.coreset_bits,
         "updater": job.updater,
         "seed": about.seed,
         "split": about.split,
