@@ -27,6 +27,8 @@ class Tensor:
     scale: float
     zero_point: int
     bits: int = 8
+    parent = -1  # class attributes, not fields: a `View` alone sets them, and an artifact holds no views
+    row = 0
 
     @property
     def elements(self) -> int:
@@ -37,6 +39,14 @@ class Tensor:
     def nbytes(self) -> int:
         """Bytes per sample in the arena."""
         return self.elements * self.bits // 8
+
+
+@dataclass(frozen=True)
+class View(Tensor):
+    """Rows [row, row + height) of tensor `parent`, in its memory: channels-last, they are contiguous."""
+
+    parent: int = -1
+    row: int = 0
 
 
 @dataclass(frozen=True)

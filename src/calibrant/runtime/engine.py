@@ -65,6 +65,9 @@ class Engine:
         self.program = program
         if len(program.offsets) != len(program.tensors):
             raise PlanError(f"offsets: expected {len(program.tensors)}, one a tensor, got {len(program.offsets)}")
+        for t in program.tensors:
+            if t.parent >= 0:
+                raise PlanError(f"tensor '{t.name}': expected memory of its own, got rows of tensor {t.parent}")
         tensors = [_encode(vars(t) | {"offset": at}, _engine.TENSOR_FIELDS, f"tensor '{t.name}'")
                    for t, at in zip(program.tensors, program.offsets, strict=True)]  # fmt: skip
         layers = [_encode(vars(n), _engine.LAYER_FIELDS, f"layer '{n.name}'") for n in program.layers]
