@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guarded flip calibration on a microcontroller: what `Session.observe` does with a labeled window on Linux (form
+ * 'pooled', no gate, no upkeep), to the last bit. Integers decide; float32 and float64 appear where Python has them.
+ *
+ *     cal_start(&calibrator);                        // weights of the newest good slot, else those in flash
+ *     cal_observe(&calibrator, codes, label);        // keep a sample of the window
+ *     cal_calibrate(&calibrator, &report);           // learn, verify, commit or restore; empties the window
+ *     cal_rollback(&calibrator);                     // the version before the last committed one
+ *
+ * The caller owns all memory. The weights of the version in force are not copied: they stand in one of two slots of
+ * persistent storage, which two functions of the caller's reach, or, before anything was committed, in flash.
+ */
+#ifndef CALIBRANT_CALIBRATION_H
+#define CALIBRANT_CALIBRATION_H
+
+#include "calibrant/calibrant.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { CAL_SLOTS = 2, CAL_SLOT_PAGE = 64, CAL_MODEL_BYTES = 32, CAL_UNLABELED = -1 };
+
+/* As `FlipSettings` and the artifact's thresholds have them. */
+typedef struct cal_flip_settings {
+    double fraction, fraction_max, loss_goal, coreset_drop, holdout;
+    int32_t steps;
+    bool bias;
+} cal_flip_settings;
+
+typedef enum cal_calibration_status {
+    CAL_CALIBRATION_OK,
+    CAL_CALIBRATION_INVALID, /* the calibrator does not fit its program, or a label its classes */
+    CAL_CALIBRATION_FULL,    /* the window holds window_capacity samples */
+    CAL_CALIBRATION_STORAGE, /* a slot could not be written or read back: the last good version is in force */
+    CAL_CALIBRATION_OLDEST   /* no version is known before the one in force */
+} cal_calibration_status;
+
+typedef enum cal_decision { CAL_SKIPPED, CAL_REJECTED, CAL_COMMITTED } cal_decision;
+
+typedef enum cal_reason {
+    CAL_REASON_NO_LABELS,
+    CAL_REASON_LEARNED,      /* already learned */
+    CAL_REASON_NO_STEP,      /* no step lowered the loss */
+    CAL_REASON_CORESET_FELL, /* the coreset lost more than coreset_drop of its accuracy */
+    CAL_REASON_HELD_ROSE,    /* the loss of held-back samples rose significantly */
+    CAL_REASON_STORAGE,
+    CAL_REASON_VERIFIED
+} cal_reason;
+
+/* Losses are sums in Q16 nats: over window and coreset, and over the held-back samples. `right` counts samples. */
+typedef struct cal_measure {
+    int64_t loss, held_loss;
+    int32_t right, coreset_right;
+} cal_measure;
+
+typedef struct cal_report {
+    cal_decision decision;
+    cal_reason reason;
+    uint32_t version;        /* in force now */
+    int32_t samples, held;   /* of the window: labeled, and of these held back */
+    int32_t steps, accepted; /* candidates tried and kept */
+    int32_t flips;           /* weights that differed from the version in force before */
+    cal_measure before, after;
+} cal_report;
+
+/* Everything up to the state is the caller's to fill in; `cal_start` sets the state. */
+typedef struct cal_calibrator {
+    const cal_program *program;
+    const cal_constants *constants;  /* weights and bias as the artifact has them, in flash */
+    const float *scale;              /* [channel_count] weight scales */
+    float output_scale;              /* of the output tensor; of the last layer's input where the output has 32 bits */
+    const int8_t *feedback;          /* [classes, channel_count] */
+    int32_t classes;
+    const uint8_t *model;            /* [CAL_MODEL_BYTES] names the artifact that slots belong to */
+    int8_t *weights;                 /* [weight_count] in RAM: what inference runs on */
+    int32_t *bias;                   /* [channel_count] in RAM */
+    const int8_t *coreset_x;         /* int8[coreset_count, elements of input], each sample once */
+    const uint16_t *coreset_y;
+    int32_t coreset_count;
+    int8_t *window_x;                /* int8[window_capacity, elements of input] */
+    uint16_t *window_y;
+    int32_t window_capacity;
+    cal_flip_settings settings;
+    uint8_t *memory;                 /* cal_memory_bytes() at a multiple of 8, kept while cal_calibrate runs */
+    int64_t statistics_bytes;        /* share of it that is for statistics: the more, the fewer forward sweeps */
+    uint8_t *workspace;              /* cal_workspace_bytes() at a multiple of 8; may be the arena of inference */
+    void *context;                   /* the first argument of the functions below */
+    /* Run one sample on `weights` and `bias`: calls cal_sense_input before and cal_sense_output after every conv2d.
+     * Returns the output tensor, int32 or int8; it must stay until the next call. */
+    const void *(*infer)(void *context, const int8_t *codes);
+    /* Slot 0 or 1, cal_slot_bytes() each. Saving writes pages of CAL_SLOT_PAGE bytes in ascending order, the first at
+     * offset 0 (erase the slot then). False when it fails. */
+    bool (*read)(void *context, int32_t slot, uint32_t offset, void *bytes, uint32_t count);
+    bool (*write)(void *context, int32_t slot, uint32_t offset, const void *bytes, uint32_t count);
+
+    /* The state. */
+    uint32_t version, parent, sequence;
+    int32_t slot;                    /* that holds the version in force, -1: flash */
+    int32_t window_count;
+    uint8_t *record;                 /* of the sample that is running, NULL: statistics are not wanted */
+    int32_t sensed_first, sensed_end; /* layers whose statistics are wanted */
+} cal_calibrator;
+
+/* Memory, in bytes. With L layers, C = sum of c_out, E = sum of c_out * c_in / groups, K classes, W window_capacity, H
+ * samples held back of W, S = statistics_bytes, U = sum over layers of (bits == 8 ? weights : ceil(weights / 8)):
+ *
+ *     memory     = up8(8 * C where settings.bias) + up8(4 * H) + up8(3 * E + U + ceil(W / 8) + L) + up8(S)
+ *     workspace  = max(1024, 8 * W, 4 * (W + coreset_count), 8 * max c_out)
+ *
+ * The statistics of a sample take 2 * (K + 1) bytes and, per layer, 2 * c_in + up2(c_out * a); a = 0 where the layer's
+ * output has 32 bits, 1 where it has at most 255 positions, else 2. S is at least (W + coreset_count) times those of
+ * the largest layer (cal_statistics_bytes with `all` false), and more than for all layers is of no use. All choices give
+ * the same results: a kept step costs one forward sweep more for every further part that the layers are taken in. */
+int64_t cal_statistics_bytes(const cal_calibrator *calibrator, bool all);
+int64_t cal_memory_bytes(const cal_calibrator *calibrator);
+int64_t cal_workspace_bytes(const cal_calibrator *calibrator);
+int64_t cal_slot_bytes(const cal_program *program);
+
+/* Check what the caller filled in, load the newest slot that is whole and of this model, else the weights in flash. */
+cal_calibration_status cal_start(cal_calibrator *calibrator);
+
+/* Keep a sample for the next cal_calibrate; CAL_UNLABELED ones teach nothing and are not kept. */
+cal_calibration_status cal_observe(cal_calibrator *calibrator, const int8_t *codes, int32_t label);
+
+/* Learn from the window. Whatever happens, `weights` and `bias` are those of a version that passed verification. */
+cal_calibration_status cal_calibrate(cal_calibrator *calibrator, cal_report *report);
+
+/* The version before the last committed one, bit for bit, as a new version; once between two commits. */
+cal_calibration_status cal_rollback(cal_calibrator *calibrator);
+
+/* For `infer`: the whole input of a conv2d before it runs, the whole output after; `layer` as in the program. */
+void cal_sense_input(cal_calibrator *calibrator, int32_t layer, const int8_t *x);
+void cal_sense_output(cal_calibrator *calibrator, int32_t layer, const void *y);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
