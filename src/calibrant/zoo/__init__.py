@@ -15,9 +15,10 @@ from calibrant.zoo.inception_time import InceptionTime
 from calibrant.zoo.omniscale_cnn import OmniScaleCNN
 from calibrant.zoo.resnet18 import ResNet18
 from calibrant.zoo.small_cnn import SmallCNN
+from calibrant.zoo.tinyml import load_tinyml
 from calibrant.zoo.vgg16 import VGG16
 
-__all__ = ["NETWORKS", "Network", "build", "rank"]
+__all__ = ["NETWORKS", "Network", "build", "load_tinyml", "rank"]
 
 PUBLISHED_WIDTH = 64
 
