@@ -140,7 +140,7 @@ def flip_bytes(artifact: Artifact, window: int, form: str) -> int:
     """Memory of one flip window of `window` samples beyond inference, from the sizes of the records involved.
 
     Feedback, coreset, input codes, statistics of window and coreset, and two candidate copies of the parameters; the
-    forms that resolve taps add an int64 slope per weight, the accumulated one residuals and moments.
+    forms that resolve taps add an int64 slope per weight, the accumulated one residuals, moments and outputs.
     """
     program = artifact.program
     samples = window + len(artifact.coreset.y)
@@ -149,7 +149,7 @@ def flip_bytes(artifact: Artifact, window: int, form: str) -> int:
     codes = window * program.tensors[program.input].nbytes
     candidates = 2 * (program.weight_count + 4 * program.channel_count)
     slopes = 0 if form == "pooled" else 8 * program.weight_count
-    sums = footprint.accumulators(artifact) if form == "accumulated" else 0
+    sums = footprint.accumulators(artifact, len(artifact.coreset.y)) if form == "accumulated" else 0
     coreset = artifact.coreset.x.nbytes + artifact.coreset.y.nbytes
     return int(artifact.feedback.matrix.nbytes + coreset + codes + statistics + candidates + slopes + sums)
 

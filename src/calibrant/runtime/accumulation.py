@@ -5,7 +5,7 @@ part of a code that it was moved by and that has not flipped it yet. Each step a
 direction that lowers the loss, as Adam would (Kingma and Ba, 2015); a residual beyond half a code flips the weight.
 Residuals start dithered, evenly spread over a code, so that at once as many weights flip as the moves call for;
 started at zero, none would flip until all do. Weights and residuals are drawn towards the artifact's own weights,
-which keeps what was learned on the server.
+which keeps what was learned on the server, and outputs towards what they were (`runtime.recollection`).
 
 The signals come from channel sums (`runtime.propagation`), the gradient from one more forward sweep (`Engine.taps`):
 no map is stored. Sums are integers. Moments and residuals are float32 and only ever meet values of their own weight,
@@ -15,15 +15,19 @@ any order.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.dtype import BIAS_LIMIT, weight_range
 from calibrant.core.fmath import LOSS_ONE
-from calibrant.core.records import Constants, FlipSettings, Program, UpdateOutcome
+from calibrant.core.logits import logits
+from calibrant.core.records import Constants, Coreset, FlipSettings, Program, UpdateOutcome
 from calibrant.core.rng import generator
 from calibrant.runtime.evaluation import Calibratable, Samples, State
 from calibrant.runtime.propagation import propagate
+from calibrant.runtime.recollection import Recollection, pull
 
 _MEAN_DECAY, _SQUARE_DECAY = _DECAYS = np.array([0.9, 0.999], np.float32)  # of Adam's two moments
 _TINY = np.float32(1e-8)
@@ -65,14 +69,16 @@ class _Moved:
 class AccumulatingUpdater:
     """Adapts the integer weights of an engine to labeled samples, step after step, without a guard in between.
 
-    Residuals and moments last from window to window. They begin anew when the engine's weights are not those that
-    the last update left: after a rejected window, a rollback, another session. An update whose last loss is not below
-    its first restores the weights.
+    Residuals, moments and remembered outputs last from window to window. They begin anew when the engine's weights are
+    not those that the last update left: after a rejected window, a rollback, another session. An update whose last
+    loss is not below its first restores the weights.
 
     Parameters
     ----------
     program, constants
         From the artifact; its weights are what residuals are drawn to.
+    coreset : Coreset
+        From the artifact; what its weights say of these samples is remembered.
     settings : FlipSettings
 
     Examples
@@ -82,13 +88,14 @@ class AccumulatingUpdater:
     ['self', 'engine', 'x', 'y', 'importance', 'steps']
     """
 
-    def __init__(self, program: Program, constants: Constants, settings: FlipSettings) -> None:
-        self.program, self.constants, self.settings = program, constants, settings
+    def __init__(self, program: Program, constants: Constants, coreset: Coreset, settings: FlipSettings) -> None:
+        self.program, self.constants, self.coreset, self.settings = program, constants, coreset, settings
         ops = sorted((op for op in program.ops if op.layer >= 0), key=lambda op: op.layer)
         self._sources = [program.tensors[op.inputs[0]] for op in ops]
         self._positions = [program.tensors[op.output].height * program.tensors[op.output].width for op in ops]
         self._clamped = [program.tensors[op.output].bits != 32 for op in ops]
         self._weights, self._bias = self._dithered()
+        self._memory: Recollection | None = None
         self._powers = np.ones(2, np.float32)  # of both decays, multiplied out step by step: pow() rounds as it likes
 
     @property
@@ -107,13 +114,15 @@ class AccumulatingUpdater:
         """Run `steps` steps, fewer once the mean loss is at `settings.loss_goal`. See `evaluation.Updater`."""
         samples = Samples(x, y, importance)
         self._resume(engine)
+        memory = self._recollected(engine)
+        then = memory.of(x)
         first = current = self._evaluate(engine, samples)
         mass = LOSS_ONE * int(importance.sum())
         tried = accepted = 0
         misses = np.zeros(len(y), np.int64)
         while tried < steps and current.loss > self.settings.loss_goal * mass:
             tried += 1
-            self._step(engine, current, samples)
+            self._step(engine, current, samples, then)
             following = self._evaluate(engine, samples)
             accepted += following.loss < current.loss
             misses += current.right & ~following.right
@@ -121,6 +130,8 @@ class AccumulatingUpdater:
         if tried and current.loss >= first.loss:
             engine.load(first.weights, first.bias)
             current, accepted = first, 0
+        memory.add(x, self._logits(current))
+        memory.keep(np.concatenate([x, self.coreset.x]))
         return UpdateOutcome(
             updater=self.name,
             steps=tried,
@@ -140,9 +151,23 @@ class AccumulatingUpdater:
         if np.array_equal(weights, self._weights.codes) and np.array_equal(bias, self._bias.codes):
             return
         self._weights, self._bias = self._dithered()
-        self._powers = np.ones(2, np.float32)
+        self._memory, self._powers = None, np.ones(2, np.float32)
         self._weights.start(weights, self.constants.weights.astype(np.int64))
         self._bias.start(bias, self.constants.bias.astype(np.int64))
+
+    def _recollected(self, engine: Calibratable) -> Recollection:
+        """What is remembered; of the artifact's samples at first, whatever weights are in force."""
+        if self._memory is None:
+            weights, bias = engine.weights, engine.bias
+            engine.load(self.constants.weights, self.constants.bias)
+            outputs = engine.observe(self.coreset.x).outputs
+            engine.load(weights, bias)
+            self._memory = Recollection(outputs.shape[1])
+            self._memory.add(self.coreset.x, logits(outputs, self.program, self.constants))
+        return self._memory
+
+    def _logits(self, state: State) -> Reals:
+        return logits(state.observation.outputs, self.program, self.constants)
 
     def _dithered(self) -> tuple[_Moved, _Moved]:
         weights, bias = self.constants.weights.astype(np.int64), self.constants.bias.astype(np.int64)
@@ -157,8 +182,9 @@ class AccumulatingUpdater:
         ends = np.full(bias.size, BIAS_LIMIT, np.int64)
         return _Moved(weights, size, limit, dither), _Moved(bias, step, ends, np.zeros(bias.size, np.float32))
 
-    def _step(self, engine: Calibratable, state: State, samples: Samples) -> None:
-        slopes = self._slopes(engine, state, samples)
+    def _step(self, engine: Calibratable, state: State, samples: Samples, then: Reals) -> None:
+        error = state.error + pull(self._logits(state), then)
+        slopes = self._slopes(engine, replace(state, error=error), samples)
         self._powers = self._powers * _DECAYS
         corrections = 1 - self._powers
         rate = self.settings.rate

@@ -26,13 +26,15 @@ def resident(artifact: Artifact, engine_bytes: int, capacity: int, form: str) ->
     constants = artifact.constants
     parameters = 2 * (constants.weights.nbytes + constants.bias.nbytes)
     samples = (len(artifact.coreset.y) + capacity) * (_sample(artifact) + _BYTES_OF_A_ROW)
-    sums = accumulators(artifact) if form == "accumulated" else 0
-    return int(engine_bytes + parameters + samples + artifact.feedback.matrix.nbytes + sums)
+    own = accumulators(artifact, capacity) if form == "accumulated" else 0
+    return int(engine_bytes + parameters + samples + artifact.feedback.matrix.nbytes + own)
 
 
-def accumulators(artifact: Artifact) -> int:
-    """Bytes of the accumulating updater's residuals and moments: three float32 a parameter, held between windows."""
-    return 12 * (artifact.program.weight_count + artifact.program.channel_count)
+def accumulators(artifact: Artifact, capacity: int) -> int:
+    """Bytes of the accumulating updater between windows: residuals and moments, three float32 a parameter, and what it
+    remembers of the samples of both coresets, the artifact's and the device's."""
+    parameters = artifact.program.weight_count + artifact.program.channel_count
+    return 12 * parameters + (len(artifact.coreset.y) + capacity) * _recollection(artifact)
 
 
 def gate(artifact: Artifact, capacity: int) -> int:
@@ -53,7 +55,8 @@ def window(artifact: Artifact, samples: int, capacity: int) -> int:
     program = artifact.program
     outputs = program.tensors[program.output].elements
     statistics = 4 * (program.channel_count + program.pooled_count + outputs)
-    return int(samples * _sample(artifact) + (samples + capacity) * (_sample(artifact) + statistics))
+    kept = _sample(artifact) + _recollection(artifact)
+    return int(samples * kept + (samples + capacity) * (_sample(artifact) + statistics))
 
 
 def check(ram: int | None, needed: int, what: str) -> None:
@@ -72,6 +75,11 @@ def check(ram: int | None, needed: int, what: str) -> None:
     """
     if ram is not None and needed > ram:
         raise BudgetError(f"RAM budget is {ram:,} bytes, {what} needs {needed:,} ({needed - ram:,} over)")
+
+
+def _recollection(artifact: Artifact) -> int:
+    """Bytes of the outputs remembered of one sample, and of its name."""
+    return 4 * artifact.program.tensors[artifact.program.output].elements + 8
 
 
 def _sample(artifact: Artifact) -> int:

@@ -17,7 +17,7 @@ def _guarded(artifact: Artifact, settings: FlipSettings) -> Updater:
 
 
 def _accumulating(artifact: Artifact, settings: FlipSettings) -> Updater:
-    return AccumulatingUpdater(artifact.program, artifact.constants, settings)
+    return AccumulatingUpdater(artifact.program, artifact.constants, artifact.coreset, settings)
 
 
 UPDATERS: Mapping[str, Callable[[Artifact, FlipSettings], Updater]] = {

@@ -30,7 +30,7 @@ def drifted(small_artifact):
 def made(artifact, variant=None, **settings):
     changed = replace(artifact.settings, form="accumulated", **({"rate": 0.02, "steps": 30} | settings))
     engine = Engine(artifact.program, artifact.constants, variant)
-    return engine, AccumulatingUpdater(artifact.program, artifact.constants, changed)
+    return engine, AccumulatingUpdater(artifact.program, artifact.constants, artifact.coreset, changed)
 
 
 def run(updater, engine, x, y, steps=None):
@@ -117,3 +117,21 @@ def test_without_bias_the_bias_stays(small_artifact, drifted):
     engine, updater = made(small_artifact, bias=False)
     assert run(updater, engine, *drifted).flips > 0
     assert engine.bias.tobytes() == small_artifact.constants.bias.tobytes()
+
+
+def test_outputs_stay_near_what_they_were(small_artifact, drifted):
+    """Of the artifact's samples, with the drifted ones learned beside them."""
+    x = np.concatenate([drifted[0], small_artifact.coreset.x])
+    y = np.concatenate([drifted[1], small_artifact.coreset.y])
+    start = logits(
+        made(small_artifact)[0].infer(small_artifact.coreset.x), small_artifact.program, small_artifact.constants
+    )
+    moved = {}
+    for remembers in (True, False):
+        engine, updater = made(small_artifact, decay=0.0)
+        if not remembers:
+            updater.coreset = replace(small_artifact.coreset, x=1 - small_artifact.coreset.x)  # samples it never meets
+        run(updater, engine, x, y)
+        after = logits(engine.infer(small_artifact.coreset.x), small_artifact.program, small_artifact.constants)
+        moved[remembers] = np.square(after - start).mean()
+    assert moved[True] < moved[False]

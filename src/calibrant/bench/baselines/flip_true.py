@@ -12,6 +12,7 @@ from torch import nn
 from calibrant.artifact import Artifact
 from calibrant.bench.baselines.codes import decode
 from calibrant.bench.baselines.learner import BATCH, saved_bytes
+from calibrant.core.fmath import ERROR_ONE
 from calibrant.core.records import FlipSettings
 from calibrant.quantize import FakeQuantNet
 from calibrant.quantize.layers import Weighted
@@ -33,7 +34,7 @@ class TrueFlips(AccumulatingUpdater):
     """
 
     def __init__(self, artifact: Artifact, settings: FlipSettings, net: FakeQuantNet) -> None:
-        super().__init__(artifact.program, artifact.constants, settings)
+        super().__init__(artifact.program, artifact.constants, artifact.coreset, settings)
         self._net, self._input_shape = copy.deepcopy(net), artifact.input_shape
         self._steps = {step.name: step for step in self._net.steps if isinstance(step, Weighted)}
         self._entry = artifact.program.tensors[artifact.program.input]
@@ -55,12 +56,12 @@ class TrueFlips(AccumulatingUpdater):
         """Gradients of the mean loss by the real values of weights and biases."""
         self._load(state)
         x = torch.from_numpy(decode(samples.x, self._entry.scale, self._entry.zero_point, self._input_shape))
-        y, importance = torch.from_numpy(samples.y), torch.from_numpy(samples.importance).float()
+        weighted = state.error * samples.importance[:, None] / (ERROR_ONE * int(samples.importance.sum()))
+        error = torch.from_numpy(weighted.astype(np.float32))
         self._net.zero_grad()
-        for start in range(0, len(y), BATCH):
+        for start in range(0, len(error), BATCH):
             rows = slice(start, start + BATCH)
-            losses = nn.functional.cross_entropy(self._net(x[rows]), y[rows], reduction="none")
-            torch.autograd.backward(losses @ importance[rows] / importance.sum())
+            torch.autograd.backward(self._net(x[rows]), error[rows])
         weights = []
         for layer in self.program.layers:
             c_out, height, width, c_in = layer.weight_shape
