@@ -1,5 +1,8 @@
-"""An integer graph becomes a program with a checked memory plan."""
+"""An integer graph becomes a program with a checked memory plan; a training step gets its order and its arena."""
 
+from calibrant.plan.compact import compact
 from calibrant.plan.lower import lower
+from calibrant.plan.schedule import schedule
+from calibrant.plan.simulation import check_training
 
-__all__ = ["lower"]
+__all__ = ["check_training", "compact", "lower", "schedule"]

@@ -26,10 +26,12 @@ def place(
     )
     ends = [o + t.nbytes for o, t in zip(offsets, tensors, strict=False)]
     ends += [op.attrs["scratch_offset"] + op.attrs["scratch_bytes"] for op in placed]
-    return Program(tensors, placed, layers, source, output, tuple(offsets[: len(tensors)]), _aligned(max(ends)))
+    return Program(
+        tensors, placed, layers, source, output, tuple(offsets[: len(tensors)]), aligned(max(ends), ALIGNMENT)
+    )
 
 
-def pack(blocks: Sequence[Block]) -> list[int]:
+def pack(blocks: Sequence[Block], alignment: int = ALIGNMENT) -> list[int]:
     """Offsets of blocks such that no two that meet overlap; greedy best fit by size, deterministic.
 
     Examples
@@ -41,21 +43,22 @@ def pack(blocks: Sequence[Block]) -> list[int]:
     placed: list[int] = []
     for i in sorted(range(len(blocks)), key=lambda i: (-blocks[i].nbytes, i)):
         neighbors = sorted((offsets[j], blocks[j].nbytes) for j in placed if blocks[j].meets(blocks[i]))
-        offsets[i] = _tightest(neighbors, blocks[i].nbytes)
+        offsets[i] = _tightest(neighbors, blocks[i].nbytes, alignment)
         placed.append(i)
     return offsets
 
 
-def _tightest(taken: list[tuple[int, int]], nbytes: int) -> int:
+def _tightest(taken: list[tuple[int, int]], nbytes: int, alignment: int) -> int:
     """Start of the smallest gap that holds `nbytes` between `taken` (offset, bytes), sorted; else the end."""
     best, best_gap, end = -1, 0, 0
     for offset, size in taken:
         gap = offset - end
         if gap >= nbytes and (best < 0 or gap < best_gap):
             best, best_gap = end, gap
-        end = max(end, _aligned(offset + size))
+        end = max(end, aligned(offset + size, alignment))
     return best if best >= 0 else end
 
 
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+def aligned(nbytes: int, alignment: int) -> int:
+    """The next multiple of `alignment`."""
+    return -(-nbytes // alignment) * alignment
