@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint demo test check bench results clean
+.PHONY: help setup lint demo test test-device check bench results clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 NATIVE := $(shell find c -type f)
 
 help:  ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s%s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## create .venv with everything: torch, the compiled engine, the development tools
 
@@ -43,6 +43,9 @@ check: lint  ## lint, types, import contracts and the fast unit tests; under 90 
 
 test: lint  ## everything: check's parts and the whole test suite; under 15 minutes
 	@$(PYTEST)
+
+test-device: $(STAMP)  ## firmware on emulated boards, long streams too; needs arm-none-eabi-gcc and qemu-system-arm
+	@CALIBRANT_DEVICE_STREAMS=1 $(PYTEST) tests/device
 
 bench: $(STAMP)  ## time and memory against peers, and a quick calibration protocol
 	@$(BIN)/python benchmarks/inference.py

@@ -9,6 +9,7 @@ import typer
 from calibrant.cli.bench import bench
 from calibrant.cli.demo import demo
 from calibrant.cli.doctor import doctor
+from calibrant.cli.export import export
 from calibrant.cli.failures import Commands
 from calibrant.cli.forget import forget
 from calibrant.cli.inspect import inspect
@@ -48,7 +49,7 @@ def _options(
     """Keep quantized neural networks calibrated on the device that runs them."""
 
 
-for command in (prepare, inspect, predict, run, log, rollback, forget, demo, doctor, keygen):
+for command in (prepare, inspect, predict, run, log, rollback, forget, export, demo, doctor, keygen):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

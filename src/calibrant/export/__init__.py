@@ -1,0 +1,79 @@
+"""An artifact becomes a C11 project for a microcontroller: tables, straight-line calls of kernels, one static arena."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from calibrant.artifact import Artifact
+from calibrant.core.size import parse_size
+from calibrant.export import firmware, image, project
+from calibrant.export.boards import BOARDS, Board, board
+from calibrant.export.firmware import UPDATERS
+from calibrant.export.manual import manual
+from calibrant.export.report import Block, ExportReport, check
+from calibrant.runtime.engine import Engine
+
+__all__ = ["BOARDS", "UPDATERS", "Block", "Board", "ExportReport", "board", "export"]
+
+
+def export(
+    artifact: Artifact,
+    board_name: str,
+    ram: int | str,
+    updater: str,
+    folder: Path | str,
+    *,
+    window: int | None = None,
+    force: bool = False,
+    build: bool = False,
+) -> ExportReport:
+    """Write a C project that computes bit for bit what a session computes.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    board_name : str
+        One of `BOARDS`.
+    ram : int or str
+        Limit in bytes for everything that changes, stack included; see `core.size.parse_size`.
+    updater : str
+        One of `UPDATERS`: 'none' only infers.
+    folder : Path or str
+        Created; it appears whole or not at all.
+    window : int, optional
+        Labeled samples to learn from at once.
+    force : bool
+        Replace an exported project.
+    build : bool
+        Compile it too; the image is held against the report, which then has the bytes of code.
+
+    Returns
+    -------
+    ExportReport
+
+    Raises
+    ------
+    DataError
+        An unknown board or updater, a folder that is in the way, or nothing to build with.
+    BudgetError
+        It does not fit; says by how much and what would.
+    PlanError
+        The artifact's program or constants are invalid.
+    """
+    target, limit, folder = board(board_name), parse_size(ram), Path(folder)
+    project.check_target(folder, force)
+    if build:
+        image.check_tools(target)
+    Engine(artifact.program, artifact.constants, "ref")  # refuses what could read or write out of bounds
+    made = firmware.compose(artifact, target, limit, updater, window)
+    report = made.report
+    check(report, target, {})
+    marks = project.board_makefile(target, list(made.compiled), report.ram_limit)
+    with project.staging(folder) as staged:
+        for name, text in {**made.files, project.MARK: marks}.items():
+            (staged / name).write_text(text, encoding="utf-8")
+        project.copy(staged, {**made.copies, **project.port_copies(target)})
+        if build:
+            report = image.build(staged, target, report)
+        (staged / "README.md").write_text(manual(artifact, target, report), encoding="utf-8")
+    return report

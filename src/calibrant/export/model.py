@@ -1,0 +1,186 @@
+"""C text of a model: its tables, its arena, and inference as straight-line calls of kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrant.artifact import Artifact
+from calibrant.core.records import Op, Program
+from calibrant.export import sources, tables
+from calibrant.export.report import FLASH, RAM, Block, aligned
+
+_INT = 4
+_OP_FIELDS, _TENSOR_FIELDS, _LAYER_FIELDS = 44, 6, 9  # int32 each, see calibrant.h
+_ARGS_POINTERS = 30  # of a cal_args
+_NOT_FIELDS = frozenset({"scratch_offset", "scratch_bytes"})
+_RECORDS_NOTE = "op, tensor, layer and call records"
+
+
+@dataclass
+class Text:
+    """C text in the making: definitions in order, and the blocks of memory that they take."""
+
+    parts: list[str] = field(default_factory=list)
+    declarations: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+
+    def constant(self, name: str, values: NDArray[np.generic], what: str) -> None:
+        """A table in flash."""
+        definition = tables.array(f"calibrant_{name}", values)
+        self._define(definition)
+        self.blocks.append(Block(f"calibrant_{name}", "constants", what, values.nbytes, FLASH))
+
+    def records(self, kind: str, name: str, rows: Iterable[str], row_bytes: int, what: str = _RECORDS_NOTE) -> None:
+        """A table of records in flash."""
+        held = list(rows)
+        self._define(tables.records(kind, f"calibrant_{name}", held))
+        self.blocks.append(Block(f"calibrant_{name}", "constants", what, len(held) * row_bytes, FLASH))
+
+    def memory(self, ctype: str, name: str, count: int, value_bytes: int, kind: str, what: str) -> None:
+        """A block of RAM, its length rounded up so that no gap follows it."""
+        nbytes = aligned(count * value_bytes)
+        declared = f"{ctype} calibrant_{name}[{nbytes // value_bytes}];\n"
+        self.parts.append(f"_Alignas(16) {declared}")
+        self.declarations.append(f"extern {declared}")
+        self.blocks.append(Block(f"calibrant_{name}", kind, what, nbytes, RAM))
+
+    def _define(self, definition: str) -> None:
+        self.parts.append(definition)
+        self.declarations.append(f"extern {definition.partition(' = ')[0]};\n")
+
+
+def score_scale(artifact: Artifact) -> NDArray[np.float32]:
+    """What turns raw outputs into class scores, float32[K]; see `core.logits`."""
+    program = artifact.program
+    tensor = program.tensors[program.output]
+    if tensor.bits == 8:
+        return np.full(tensor.channels, tensor.scale, np.float32)
+    last = next(op for op in program.ops if op.output == program.output)
+    weight_scale = artifact.constants.scale[program.layers[last.layer].channel_slice]
+    scale: NDArray[np.float32] = np.float32(program.tensors[last.inputs[0]].scale) * weight_scale.astype(np.float32)
+    return scale
+
+
+def kernels(program: Program) -> tuple[str, ...]:
+    """Kernels that inference calls, in order of first use."""
+    return tuple(dict.fromkeys(sources.kernels()[op.kind] for op in program.ops))
+
+
+def define_parameters(text: Text, artifact: Artifact) -> None:
+    """Weights and the rest that the layers compute with, all in flash."""
+    constants = artifact.constants
+    text.constant("weights", constants.weights, "weights")
+    text.constant("bias", constants.bias, "biases")
+
+
+def define_tables(text: Text, artifact: Artifact, program: Program, pointer_bytes: int) -> None:
+    """Arena, requantization, standardization, score scales and the records of ops and tensors."""
+    constants = artifact.constants
+    text.memory("uint8_t", "arena", program.arena_bytes, 1, "arena", "arena of activations")
+    text.constant("multiplier", constants.multiplier, "requantization multipliers")
+    text.constant("shift", constants.shift, "requantization shifts")
+    text.constant("score_scale", score_scale(artifact), "score scales")
+    text.constant("mean", artifact.preprocess.mean, "standardization means")
+    text.constant("deviation", artifact.preprocess.std, "standardization deviations")
+    text.records("cal_tensor", "tensors", _tensors(program), _INT * _TENSOR_FIELDS)
+    text.records("cal_layer", "layers", _layers(program), _INT * _LAYER_FIELDS)
+    text.records("cal_op", "ops", (_op(op) for op in program.ops), _INT * _OP_FIELDS)
+    text.records("cal_args", "calls", _calls(program), pointer_bytes * _ARGS_POINTERS)
+
+
+def _tensors(program: Program) -> Iterable[str]:
+    for tensor, offset in zip(program.tensors, program.offsets, strict=True):
+        names = ("height", "width", "channels", "zero_point", "bits")
+        yield tables.record({name: getattr(tensor, name) for name in names} | {"offset": offset})
+
+
+def _layers(program: Program) -> Iterable[str]:
+    for layer in program.layers:
+        yield tables.record({name: value for name, value in vars(layer).items() if name != "name"})
+
+
+def _op(op: Op) -> str:
+    inputs = {f"input{i}": tensor for i, tensor in enumerate(op.inputs)}
+    kind: dict[str, object] = {"kind": f"CAL_KIND_{op.kind}", "input_count": len(op.inputs), **inputs}
+    attrs = {name: value for name, value in op.attrs.items() if name not in _NOT_FIELDS}
+    return tables.record({**kind, "output": op.output, "layer": op.layer, **attrs})
+
+
+def _calls(program: Program) -> Iterable[str]:
+    for at, op in enumerate(program.ops):
+        x = (f"(const int8_t *)calibrant_arena + {program.offsets[i]}" for i in op.inputs)
+        call: dict[str, object] = {
+            "op": f"&calibrant_ops[{at}]",
+            "input": f"{{{', '.join(f'&calibrant_tensors[{i}]' for i in op.inputs)}}}",
+            "x": f"{{{', '.join(x)}}}",
+            "output": f"&calibrant_tensors[{op.output}]",
+            "y": f"calibrant_arena + {program.offsets[op.output]}",
+        }
+        if op.layer >= 0:
+            layer = program.layers[op.layer]
+            call["layer"] = f"&calibrant_layers[{op.layer}]"
+            call["weights"] = f"calibrant_weights + {layer.weight_offset}"
+            for name in ("bias", "multiplier", "shift"):
+                call[name] = f"calibrant_{name} + {layer.channel_offset}"
+        yield tables.record(call)
+
+
+def forward(program: Program) -> str:
+    """The function that runs the network over the arena: one line an op."""
+    lines = [
+        f"    cal_{sources.kernels()[op.kind]}_s8__ref(&calibrant_calls[{at}]);"
+        f" /* {_comment(program.layers[op.layer].name if op.layer >= 0 else op.kind)} */\n"
+        for at, op in enumerate(program.ops)
+    ]
+    return f"void calibrant_forward(void) {{\n{''.join(lines)}}}\n"
+
+
+def _comment(name: str) -> str:
+    """A layer's name as a comment can hold it."""
+    return "".join(c if c.isalnum() or c in "._- " else "?" for c in name)
+
+
+def sizes(artifact: Artifact, program: Program) -> dict[str, int]:
+    """What the caller of the model must know, by name."""
+    source, output = program.tensors[program.input], program.tensors[program.output]
+    return {
+        "INPUT_BYTES": source.nbytes,
+        "INPUT_CHANNELS": source.channels,
+        "INPUT_POSITIONS": source.height * source.width,
+        "CLASSES": output.channels,
+    }
+
+
+def places(program: Program) -> dict[str, int]:
+    """What only the code around the tables must know, by name."""
+    source, output = program.tensors[program.input], program.tensors[program.output]
+    return {
+        "INPUT_OFFSET": program.offsets[program.input],
+        "INPUT_ZERO_POINT": source.zero_point,
+        "OUTPUT_OFFSET": program.offsets[program.output],
+        "OUTPUT_BITS": output.bits,
+        "OUTPUT_ZERO_POINT": 0 if output.bits == 32 else output.zero_point,
+    }
+
+
+def enumeration(names: Mapping[str, int]) -> str:
+    """Integer constants of C.
+
+    Examples
+    --------
+    >>> print(enumeration({"CLASSES": 3}))
+    enum {
+        CALIBRANT_CLASSES = 3,
+    };
+    """
+    lines = "".join(f"    CALIBRANT_{name} = {value},\n" for name, value in names.items())
+    return f"enum {{\n{lines}}};\n"
+
+
+def input_scale(program: Program) -> str:
+    """The scale of input codes, as C has it."""
+    return tables.number(program.tensors[program.input].scale)

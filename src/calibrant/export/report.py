@@ -1,0 +1,109 @@
+"""Where every byte of a firmware goes, and the refusal of one that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from calibrant.core.errors import BudgetError
+from calibrant.export.boards import Board
+
+RAM, FLASH = "ram", "flash"
+BLOCK_ALIGNMENT, IMAGE_ALIGNMENT = 16, 32  # of a RAM block, so that blocks leave no gaps; of all of RAM
+
+
+def aligned(nbytes: int, alignment: int = BLOCK_ALIGNMENT) -> int:
+    """The next multiple.
+
+    Examples
+    --------
+    >>> aligned(33), aligned(0), aligned(33, 32)
+    (48, 0, 64)
+    """
+    return -(-nbytes // alignment) * alignment
+
+
+@dataclass(frozen=True)
+class Block:
+    """One object of the image: its `symbol` in model.c, `what` it is, `kind` for sums over blocks."""
+
+    symbol: str
+    kind: str
+    what: str
+    nbytes: int
+    memory: str
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was exported. `ram_limit` and `window` are as granted; `code_bytes` is known once the firmware was built.
+
+    `kind` of a block is 'arena', 'mutable' (parameters that adapt), 'samples' (window and coreset), 'workspace' (of the
+    updater) or 'constants'; the stack comes on top.
+    """
+
+    board: str
+    updater: str
+    ram_limit: int
+    window: int
+    stack_bytes: int
+    blocks: tuple[Block, ...]
+    code_bytes: int | None = None
+
+    def total(self, kind: str) -> int:
+        """Bytes of the blocks of a kind."""
+        return sum(block.nbytes for block in self.blocks if block.kind == kind)
+
+    @property
+    def ram_bytes(self) -> int:
+        """What the linked image takes of RAM, stack included."""
+        held = sum(block.nbytes for block in self.blocks if block.memory == RAM)
+        return aligned(self.stack_bytes + held, IMAGE_ALIGNMENT)
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of tables in flash."""
+        return sum(block.nbytes for block in self.blocks if block.memory == FLASH)
+
+    def rows(self) -> tuple[tuple[str, str, int], ...]:
+        """What, where and bytes, for tables: the parts of RAM with its total, then those of flash."""
+        ram = [(block.what, RAM, block.nbytes) for block in self.blocks if block.memory == RAM]
+        flash = [(block.what, FLASH, block.nbytes) for block in self.blocks if block.memory == FLASH]
+        if self.stack_bytes:
+            ram.append(("stack", RAM, self.stack_bytes))
+        if self.code_bytes is not None:
+            flash.append(("code", FLASH, self.code_bytes))
+        return (*ram, ("RAM, total", RAM, self.ram_bytes), *flash,
+                ("flash, total", FLASH, self.constant_bytes + (self.code_bytes or 0)))  # fmt: skip
+
+
+def check(report: ExportReport, board: Board, alternatives: Mapping[str, ExportReport]) -> None:
+    """Refuse a firmware that does not fit its board.
+
+    Parameters
+    ----------
+    report : ExportReport
+    board : Board
+    alternatives : mapping
+        What else could be asked for, in words, and what that would need.
+
+    Raises
+    ------
+    BudgetError
+        Says by how much RAM or flash is exceeded, and what would fit.
+    """
+    over = report.ram_bytes - report.ram_limit
+    if over > 0:
+        fitting = [f"{words} ({other.ram_bytes:,})" for words, other in alternatives.items()
+                   if other.ram_bytes <= report.ram_limit]  # fmt: skip
+        parts = ", ".join(f"{what} {nbytes:,}" for what, memory, nbytes in report.rows()[:-1] if memory == RAM)
+        raise BudgetError(
+            f"--ram: {report.ram_limit:,} bytes are granted on {report.board}, the firmware needs {report.ram_bytes:,} "
+            f"({over:,} over: {parts}); {' or '.join([f'--ram {report.ram_bytes}', *fitting])} would fit"
+        )
+    if board.constants is not None and report.constant_bytes > board.constants.nbytes:
+        raise BudgetError(
+            f"{board.name}: expected at most {board.constants.nbytes:,} bytes of constants, got "
+            f"{report.constant_bytes:,} ({report.constant_bytes - board.constants.nbytes:,} over); fewer bits do not "
+            "help, weights take a byte each: a smaller network would"
+        )
