@@ -8,20 +8,22 @@ and so does one that raises neither the peak nor what stays live.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import accumulate
 
 from calibrant.plan.accesses import Work
 
-LIMIT = 20_000  # sets that one search may expand; ordinary networks need a few hundred
+LIMIT = 2_000  # sets that one search may expand; ordinary networks need a few hundred
 
 
 @dataclass(frozen=True)
 class _State:
-    """Steps done (one bit each), bytes live after them, the peak on the way, and that way."""
+    """Steps done and steps that could be next (one bit each), bytes live, the peak on the way, and that way."""
 
     done: int
+    ready: int
     live: int
     peak: int
     last: int = -1
@@ -81,11 +83,11 @@ def search(work: Work, cuts: Sequence[int] = (), limit: int = LIMIT) -> list[int
     [0, 2, 1, 3]
     """
     searcher = _Searcher(work)
-    state = _State(0, work.sizes[work.source], 0)
+    state = searcher.start()
     order: list[int] = []
     everything = (1 << len(work.tasks)) - 1
     for goal in (*(1 << cut for cut in cuts), everything):
-        state = searcher.reach(_State(state.done, state.live, 0), goal, limit)
+        state = searcher.reach(_State(state.done, state.ready, state.live, 0), goal, limit)
         order += state.path()
     return order
 
@@ -94,11 +96,17 @@ class _Searcher:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.before = predecessors(work)
+        self.after = [[j for j, bits in enumerate(self.before) if bits >> i & 1] for i in range(len(work.tasks))]
         self.users: dict[int, int] = {}
         for i, task in enumerate(work.tasks):
             for root in task.roots:
                 self.users[root] = self.users.get(root, 0) | 1 << i
         self.roots = [sorted(r for r in task.roots if work.sizes[r]) for task in work.tasks]
+
+    def start(self) -> _State:
+        """Nothing done."""
+        ready = sum(1 << i for i, bits in enumerate(self.before) if not bits)
+        return _State(0, ready, self.work.sizes[self.work.source], 0)
 
     def reach(self, start: _State, goal: int, limit: int) -> _State:
         """The state with the lowest peak in which all tasks of `goal` are done."""
@@ -109,7 +117,7 @@ class _Searcher:
         while state.done & goal != goal:
             if state.done not in seen:
                 seen.add(state.done)
-                for i in self._ready(state):
+                for i in _bits(state.ready):
                     serial += 1
                     after = self._settled(self._ran(state, i))
                     if after.done not in seen:
@@ -122,12 +130,9 @@ class _Searcher:
     def _greedy(self, state: _State, goal: int) -> _State:
         while state.done & goal != goal:
             state = min(
-                (self._settled(self._ran(state, i)) for i in self._ready(state)), key=lambda s: (s.peak, s.live)
+                (self._settled(self._ran(state, i)) for i in _bits(state.ready)), key=lambda s: (s.peak, s.live)
             )
         return state
-
-    def _ready(self, state: _State) -> list[int]:
-        return [i for i, bits in enumerate(self.before) if not state.done >> i & 1 and bits & ~state.done == 0]
 
     def _ran(self, state: _State, i: int) -> _State:
         done = state.done | 1 << i
@@ -137,20 +142,31 @@ class _Searcher:
                 fresh += self.work.sizes[root]
             if self.users[root] & ~done == 0 and root != self.work.kept:
                 freed += self.work.sizes[root]
+        ready = state.ready & ~(1 << i)
+        for j in self.after[i]:
+            if not self.before[j] & ~done:
+                ready |= 1 << j
         top = state.live + fresh
-        return _State(done, top - freed, max(state.peak, top + self.work.tasks[i].scratch), i, state)
+        return _State(done, ready, top - freed, max(state.peak, top + self.work.tasks[i].scratch), i, state)
 
     def _settled(self, state: _State) -> _State:
         """The state after all tasks that cost nothing."""
         again = True
         while again:
             again = False
-            for i in self._ready(state):
+            for i in _bits(state.ready):
                 after = self._ran(state, i)
                 if after.live <= state.live and after.peak <= max(state.peak, state.live):
                     state, again = after, True
                     break
         return state
+
+
+def _bits(value: int) -> Iterator[int]:
+    """Positions of the ones, lowest first."""
+    while value:
+        yield (value & -value).bit_length() - 1
+        value &= value - 1
 
 
 def live(work: Work, order: Sequence[int]) -> list[int]:
@@ -163,11 +179,11 @@ def live(work: Work, order: Sequence[int]) -> list[int]:
     >>> live(Work((Task((x,), (y,), scratch=5),), (8, 2), source=0, kept=1), [0])
     [15]
     """
-    spans = lifetimes(work, order)
-    return [
-        sum(work.sizes[root] for root, (first, last) in spans.items() if first <= at <= last) + work.tasks[i].scratch
-        for at, i in enumerate(order)
-    ]
+    change = [0] * (len(order) + 1)
+    for root, (first, last) in lifetimes(work, order).items():
+        change[first] += work.sizes[root]
+        change[last + 1] -= work.sizes[root]
+    return [held + work.tasks[i].scratch for held, i in zip(accumulate(change), order, strict=False)]
 
 
 def lifetimes(work: Work, order: Sequence[int]) -> dict[int, tuple[int, int]]:
