@@ -1,0 +1,334 @@
+"""Calibration in C equals the session's, window by window, to the last weight, and it survives bad storage."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from microcontroller import DECISIONS, PAGE, REASONS, ROOT, Device, build, load
+
+from artifacts import make_artifact, make_window
+from calibrant import Session, pipeline
+from calibrant.artifact import THRESHOLDS, Artifact, write
+from calibrant.core.fmath import LOSS_ONE
+from calibrant.core.records import FlipSettings, UpdateReport
+from calibrant.core.rng import generator
+from calibrant.core.window import encode
+from calibrant.memory.coreset import Pool, identities
+from calibrant.policy.verification import split
+from networks import network
+
+CAPACITY = 91
+WORDS = {  # a session's reasons by their beginning
+    "already learned": "learned",
+    "no step lowered the loss": "no step",
+    "coreset accuracy fell": "coreset fell",
+    "held-back loss rose": "held rose",
+    "verified": "verified",
+    "no labels": "no labels",
+}
+Window = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    built = build(tmp_path_factory.mktemp("device"))
+    if built is None:
+        pytest.skip("no C compiler: gcc or cc")
+    return load(built)
+
+
+def small(bits: int = 4, **changes: object) -> Artifact:
+    settings = FlipSettings(form="pooled", steps=24, fraction=0.02, loss_goal=0.2, **changes)
+    return make_artifact(bits, channels=4, length=20, hidden=12, classes=4, coreset=15, settings=settings)
+
+
+def stream(artifact: Artifact, sizes: Sequence[int] = (45, 1, 7, 91, 60)) -> list[Window]:
+    """Windows of these sizes; then one of one class, one known before, one with labels missing, one without any."""
+    windows = [make_window(artifact, n, seed) for seed, n in enumerate(sizes)]
+    x, y = make_window(artifact, 50, seed=90)
+    some = np.where(np.arange(50) % 3 == 0, -1, y)
+    return [*windows, (x[y == 2], y[y == 2]), windows[0], windows[0], (x, some), (x, np.full(50, -1))]
+
+
+def codes_of(artifact: Artifact, x: np.ndarray) -> np.ndarray:
+    return encode(x, artifact.program.tensors[artifact.program.input], artifact.preprocess, artifact.input_shape)
+
+
+def session(path: Path, artifact: Artifact) -> Session:
+    write(path, artifact)
+    return Session.open(path, variant="ref", gate=False, upkeep=False, unlabeled=False)
+
+
+def learn(device: Device, window: Window) -> tuple[str, object]:
+    assert set(device.observe(codes_of(device.artifact, window[0]), window[1])) == {"ok"}
+    return device.calibrate()
+
+
+def compare(library, artifact: Artifact, windows: Sequence[Window], path: Path, rooms: Sequence[float]) -> list[str]:
+    """Show windows to a session and to devices with that much room for statistics; the reasons."""
+    devices = [Device(library, artifact, artifact.settings, CAPACITY, room) for room in rooms]
+    assert [device.start() for device in devices] == ["ok"] * len(devices)
+    reasons = []
+    with session(path, artifact) as linux:
+        for window in windows:
+            expected = linux.observe(*window)
+            reasons.append(next(WORDS[word] for word in WORDS if expected.reason.startswith(word)))
+            for device in devices:
+                status, report = learn(device, window)
+                assert status == "ok"
+                assert REASONS[report.reason] == reasons[-1]
+                assert device.weights.tobytes() == linux._engine.weights.tobytes()
+                assert device.bias.tobytes() == linux._engine.bias.tobytes()
+                check_report(report, expected, len(Pool.of(artifact.coreset)))
+    return reasons
+
+
+def check_report(report, expected: UpdateReport, coreset: int) -> None:
+    for name in ("version", "steps", "accepted", "flips"):
+        assert getattr(report, name) == getattr(expected, name), name
+    assert (DECISIONS[report.decision], report.samples) == (expected.decision, expected.labels)
+    if report.samples == 0:
+        return
+    for measure, loss, accuracy, kept in (
+        (report.before, expected.loss_before, expected.accuracy_before, expected.coreset_accuracy_before),
+        (report.after, expected.loss_after, expected.accuracy_after, expected.coreset_accuracy_after),
+    ):
+        assert measure.loss / (report.samples + coreset) / LOSS_ONE == loss
+        assert (measure.right / report.samples, measure.coreset_right / coreset) == (accuracy, kept)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_streams_equal_the_session(library, tmp_path, bits):
+    artifact = small(bits)
+    reasons = compare(library, artifact, stream(artifact), tmp_path / "a.cal", (0.0, 0.5, 1.0))
+    assert {"verified", "no labels"} <= set(reasons)
+
+
+def betrayed(artifact: Artifact, count: int = 60) -> Window:
+    """A window whose held-back samples, and no others, look like the class after theirs."""
+    many, kinds = make_window(artifact, 2000, seed=7)
+    classes = len(artifact.classes)
+    held, xs, ys = split(count, artifact.thresholds["holdout"])[1], [], []
+    for label in range(classes):
+        size, first = count // classes, label * (count // classes)
+        good, bad = (
+            (x, identities(codes_of(artifact, x), np.full(len(x), label)))
+            for x in (many[kinds == label], many[kinds == (label + 1) % classes])
+        )
+        for rank in range(size):  # identities are uniform: the n-th of `size` lies near the n-th part of all
+            source = bad if first + rank in held else good
+            target = int((rank + 0.5) / size * 2**64) - 2**63
+            xs.append(source[0][np.abs(source[1].astype(float) - target).argmin()])
+            ys.append(label)
+    x, y = np.stack(xs), np.array(ys)
+    order = np.lexsort((identities(codes_of(artifact, x), y), y))
+    assert (order == np.arange(count)).all()
+    shuffle = generator(0, "shuffle").permutation(count)
+    return x[shuffle], y[shuffle]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_refusals_equal_the_session(library, tmp_path, bias):
+    """Every reason that there is to refuse, beside commits."""
+    artifact = replace(small(8 if bias else 4, bias=bias), thresholds={"coreset_drop": 0.0, "holdout": 0.15})
+    windows = [make_window(artifact, 60, seed) for seed in range(4)]
+    wrong = [(x, (y + 1) % 4) for x, y in windows]
+    reasons = compare(library, artifact, windows + wrong, tmp_path / "strict.cal", (1.0,))
+    content = replace(artifact, settings=replace(artifact.settings, loss_goal=50.0))
+    reasons += compare(library, content, windows[:2], tmp_path / "content.cal", (1.0,))
+    wild = small(2, bias=bias)
+    wild = replace(wild, settings=replace(wild.settings, steps=1, fraction=1.0, fraction_max=1.0))
+    reasons += compare(library, wild, windows, tmp_path / "wild.cal", (1.0,))
+    trusting = replace(artifact, thresholds={"coreset_drop": 1.0, "holdout": 0.15})
+    trusting = replace(trusting, settings=replace(trusting.settings, loss_goal=0.01))
+    lies = [betrayed(artifact)] * 3
+    reasons += compare(library, trusting, [*windows[:3], *lies], tmp_path / "trusting.cal", (1.0,))
+    assert set(reasons) == {"learned", "no step", "coreset fell", "held rose", "verified"}
+
+
+@pytest.mark.parametrize("name", ["residual", "inverted", "preactivation", "inception", "perceptron"])
+def test_networks_equal_the_session(library, tmp_path, name):
+    """Groups, adds, concats, pools and heads that several ops stand before."""
+    net, _ = network(name)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        x = torch.randn(64, *network(name)[1].shape[1:]).numpy()
+    y = net.eval()(torch.from_numpy(x)).argmax(1).numpy().astype(np.int64)
+    classes = tuple(str(c) for c in range(int(net(torch.from_numpy(x)).shape[1])))
+    prepared = pipeline.prepare(net, x, y, bits=4, coreset=10, epochs=1, form="pooled", steps=8, classes=classes)
+    windows = [(0.7 * x[:41] + 0.4, y[:41]), (0.7 * x[41:] + 0.4, y[41:])]
+    artifact = replace(prepared.artifact, thresholds={"coreset_drop": 1.0})
+    reasons = compare(library, artifact, windows, tmp_path / "a.cal", (0.0, 1.0))
+    assert "verified" in reasons
+
+
+def test_rollback_gives_back_the_version_before(library):
+    artifact = small()
+    device = Device(library, artifact, artifact.settings, CAPACITY)
+    device.start()
+    assert device.rollback() == "oldest"
+    seen = [(device.weights.copy(), device.bias.copy())]
+    for window in stream(artifact)[:2]:
+        learn(device, window)
+        seen.append((device.weights.copy(), device.bias.copy()))
+    assert device.calibrator.version == 2
+    assert device.rollback() == "ok"
+    for state in ("now", "after a restart"):
+        assert (device.weights.tobytes(), device.bias.tobytes()) == tuple(a.tobytes() for a in seen[1]), state
+        assert device.calibrator.version == 3
+        assert device.rollback() == "oldest"
+        assert device.start() == "ok"
+    assert learn(device, stream(artifact)[3])[1].version == 4
+    assert device.rollback() == "ok"
+    assert device.weights.tobytes() == seen[1][0].tobytes()
+
+
+def test_rollback_of_the_first_version_gives_back_flash(library):
+    artifact = small()
+    device = Device(library, artifact, artifact.settings, CAPACITY)
+    device.start()
+    assert learn(device, stream(artifact)[0])[1].version == 1
+    assert device.weights.tobytes() != artifact.constants.weights.tobytes()
+    assert device.rollback() == "ok"
+    assert device.start() == "ok"
+    assert device.weights.tobytes() == artifact.constants.weights.tobytes()
+    assert device.bias.tobytes() == artifact.constants.bias.tobytes()
+
+
+def committed(library, artifact: Artifact, count: int) -> tuple[Device, list[bytes]]:
+    """A device after `count` windows too small to hold back from, each committed, and the weights of each version."""
+    device = Device(library, artifact, artifact.settings, CAPACITY)
+    device.start()
+    seen = [device.weights.tobytes()]
+    for seed in range(count):
+        assert DECISIONS[learn(device, make_window(artifact, 30, seed))[1].decision] == "committed"
+        seen.append(device.weights.tobytes())
+    return device, seen
+
+
+def test_power_may_fail_at_any_page_of_a_write(library):
+    artifact = small()
+    device, seen = committed(library, artifact, 2)
+    before = device.slots.copy()
+    window = make_window(artifact, 30, seed=2)
+    for cut in range(0, device.slot_bytes + PAGE, PAGE // 2):
+        device.slots[:] = before
+        device.firmware.writable = 2**62
+        device.start()
+        assert device.weights.tobytes() == seen[2]
+        device.firmware.writable = cut
+        status, report = learn(device, window)
+        written = cut >= device.slot_bytes
+        assert (status, report.version) == (("ok", 3) if written else ("storage", 2))
+        last = device.weights.tobytes()
+        assert (last == seen[2]) is not written
+        device.start()
+        assert (device.weights.tobytes(), device.calibrator.version) == (last, report.version)
+
+
+def test_power_may_fail_while_a_version_is_refined(library):
+    """What was verified first is a version of its own until the refined one replaces it."""
+    artifact = small()
+    window = make_window(artifact, 60, seed=5)
+    versions = set()
+    device = Device(library, artifact, artifact.settings, CAPACITY)
+    for cut in range(0, 3 * device.slot_bytes, PAGE):
+        device.slots[:] = 0xFF
+        device.firmware.writable = cut
+        device.start()
+        status, report = learn(device, window)
+        running = device.weights.tobytes()
+        device.start()
+        assert device.weights.tobytes() == running
+        assert device.calibrator.version == report.version
+        versions.add((status, report.version))
+    assert versions == {("storage", 0), ("storage", 1), ("ok", 1)}
+
+
+def test_damaged_slots_fall_back(library):
+    artifact = small()
+    device, seen = committed(library, artifact, 3)
+    good, size = device.slots.copy(), device.slot_bytes
+    newest = int(device.calibrator.slot)
+    rng = generator(0, "damage")
+    for place in rng.integers(0, size, 60):
+        device.slots[:] = good
+        device.slots[newest * size + place] ^= int(rng.integers(1, 256))
+        assert device.start() == "ok"
+        assert (device.weights.tobytes(), device.calibrator.version) == (seen[2], 2)
+        device.slots[(1 - newest) * size + place] ^= 1
+        assert device.start() == "ok"
+        assert (device.weights.tobytes(), device.calibrator.version) == (seen[0], 0)
+    device.slots[:] = good
+    device.slots[(1 - newest) * size] ^= 1
+    device.start()
+    assert device.rollback() == "oldest"  # what it would go back to is damaged
+    assert device.weights.tobytes() == seen[3]
+
+
+def test_slots_of_another_model_are_not_loaded(library):
+    artifact = small()
+    device, seen = committed(library, artifact, 1)
+    device.kept[-1][5] ^= 1  # its name
+    assert device.start() == "ok"
+    assert (device.weights.tobytes(), device.calibrator.version) == (seen[0], 0)
+
+
+def test_bad_samples_and_bad_settings_are_refused(library):
+    artifact = small()
+    device = Device(library, artifact, artifact.settings, 3)
+    device.start()
+    codes = codes_of(artifact, make_window(artifact, 5)[0])
+    assert device.observe(codes, [0, 4, -2, -1, 1]) == ["ok", "invalid", "invalid", "ok", "ok"]
+    assert device.observe(codes[:2], [3, 3]) == ["ok", "full"]
+    device.calibrator.statistics_bytes -= device.calibrator.statistics_bytes // 2
+    assert device.start() == "invalid"
+
+
+def memory_bytes(artifact: Artifact, capacity: int, statistics: int) -> int:
+    """The formula of calibration.h."""
+    layers, channels = artifact.program.layers, artifact.program.channel_count if artifact.settings.bias else 0
+    held = split(capacity, {**THRESHOLDS, **artifact.thresholds}["holdout"])[1].size
+    slopes = sum(layer.c_out * layer.c_in // layer.groups for layer in layers)
+    undo = sum(layer.weight_count if layer.bits == 8 else -(-layer.weight_count // 8) for layer in layers)
+    parts = (8 * channels, 4 * held, 3 * slopes + undo + -(-capacity // 8) + len(layers), statistics)
+    return sum(-(-part // 8) * 8 for part in parts)
+
+
+@pytest.mark.parametrize(("bits", "capacity", "bias"), [(8, 91, True), (4, 39, False), (2, 200, True)])
+def test_memory_is_what_the_header_says(library, bits, capacity, bias):
+    artifact = small(bits, bias=bias)
+    device = Device(library, artifact, artifact.settings, capacity, statistics=0.3)
+    statistics = device.calibrator.statistics_bytes
+    assert len(device.memory) - PAGE == memory_bytes(artifact, capacity, statistics)
+    assert len(device.workspace) - PAGE == max(1024, 8 * capacity, 4 * (capacity + 15))
+
+
+def test_sanitizers_find_nothing(tmp_path):
+    runtime = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
+    if runtime.returncode or not os.path.isabs(runtime.stdout.strip()):
+        pytest.skip("no address sanitizer: gcc with libasan")
+    built = build(tmp_path, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    code = (
+        "import sys; from pathlib import Path; import test_calibration as t\n"
+        "for bits, room in ((4, 0.0), (8, 1.0)):\n"
+        "    artifact = t.small(bits)\n"
+        "    t.compare(t.load(Path(sys.argv[1])), artifact, t.stream(artifact, (7,))[:2], Path(sys.argv[2]), (room,))"
+    )
+    folders = os.pathsep.join(str(ROOT / folder) for folder in ("tests/conform", "tests"))
+    environment = os.environ | {
+        "LD_PRELOAD": runtime.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": folders,
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, built, tmp_path / "a.cal"], env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
