@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sizes that program.c checks and run.c and the kernels rely on. Private to c/. */
+/* Sizes that program.c checks and run.c and the kernels rely on; what run.c and training.c share. Private to c/. */
 #ifndef CALIBRANT_PROGRAM_H
 #define CALIBRANT_PROGRAM_H
 
@@ -10,5 +10,10 @@ enum { CAL_SCRATCH_SLACK = 128 }; /* aligning a copy to 64 bytes, and vector loa
 int64_t cal_tensor_bytes(const cal_tensor *t);
 int64_t cal_layer_weights(const cal_layer *layer);
 int32_t cal_weight_limit(int32_t bits);
+
+cal_kernel *cal_kernel_of(const cal_kernels *kernels, int32_t kind);
+
+/* Bytes that an op takes of the packed weights; ops lie there in their order. */
+int64_t cal_packed_op_bytes(const cal_program *p, const cal_kernels *kernels, const cal_op *op);
 
 #endif

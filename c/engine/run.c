@@ -3,7 +3,7 @@
 
 #include "program.h"
 
-static cal_kernel *kernel_of(const cal_kernels *kernels, int32_t kind) {
+cal_kernel *cal_kernel_of(const cal_kernels *kernels, int32_t kind) {
     switch ((cal_kind)kind) {
 #define CAL_OP(kind, kernel) case CAL_KIND_##kind: return kernels->kernel;
 #include "calibrant/ops.def"
@@ -12,21 +12,21 @@ static cal_kernel *kernel_of(const cal_kernels *kernels, int32_t kind) {
     return NULL;
 }
 
-static int64_t packed_bytes(const cal_program *p, const cal_kernels *kernels, const cal_op *op) {
+int64_t cal_packed_op_bytes(const cal_program *p, const cal_kernels *kernels, const cal_op *op) {
     if (op->layer < 0 || !kernels->packed_bytes) return 0;
     return (kernels->packed_bytes(op, &p->layers[op->layer]) + 63) / 64 * 64;
 }
 
 int64_t cal_packed_bytes(const cal_program *p, const cal_kernels *kernels) {
     int64_t total = 0;
-    for (int32_t i = 0; i < p->op_count; i++) total += packed_bytes(p, kernels, &p->ops[i]);
+    for (int32_t i = 0; i < p->op_count; i++) total += cal_packed_op_bytes(p, kernels, &p->ops[i]);
     return total;
 }
 
 void cal_pack(const cal_program *p, const cal_constants *constants, const cal_kernels *kernels, uint8_t *packed) {
     for (int32_t i = 0; i < p->op_count; i++) {
         const cal_op *op = &p->ops[i];
-        const int64_t bytes = packed_bytes(p, kernels, op);
+        const int64_t bytes = cal_packed_op_bytes(p, kernels, op);
         if (bytes) {
             const cal_layer *layer = &p->layers[op->layer];
             kernels->pack(op, layer, constants->weights + layer->weight_offset, packed);
@@ -61,14 +61,14 @@ static void run_sample(const cal_engine *engine, int64_t sample, const cal_stats
     for (int32_t i = 0; i < p->op_count; i++) {
         const cal_op *op = &p->ops[i];
         cal_args args = arguments(engine, op, packed);
-        packed += packed_bytes(p, kernels, op);
+        packed += cal_packed_op_bytes(p, kernels, op);
         if (args.layer && stats->pooled) {
             args.pooled = stats->pooled + sample * p->pooled_count + args.layer->pooled_offset;
             kernels->channel_sum(&args);
         }
         if (args.layer && stats->active)
             args.active = stats->active + sample * p->channel_count + args.layer->channel_offset;
-        kernel_of(kernels, op->kind)(&args);
+        cal_kernel_of(kernels, op->kind)(&args);
         if (args.layer && stats->taps) {
             args.signal = stats->signal + sample * p->channel_count + args.layer->channel_offset;
             args.taps = stats->taps + args.layer->weight_offset;

@@ -7,6 +7,14 @@ OP_FIELDS: tuple[str, ...]
 KINDS: tuple[str, ...]
 KERNELS: tuple[str, ...]
 MAX_INPUTS: int
+BUFFER_FIELDS: tuple[str, ...]
+SLICE_FIELDS: tuple[str, ...]
+STEP_FIELDS: tuple[str, ...]
+DTYPES: tuple[str, ...]
+SLICE_KINDS: tuple[str, ...]
+HEADS: tuple[str, ...]
+STEP_KINDS: tuple[str, ...]
+TRAINING_KERNELS: tuple[str, ...]
 
 def variants() -> tuple[str, ...]: ...
 def instructions(variant: str) -> str: ...
@@ -42,5 +50,49 @@ class Engine:
     ) -> None: ...
     @property
     def variant(self) -> str: ...
+    @property
+    def memory_bytes(self) -> int: ...
+
+class Trainer:
+    def __init__(
+        self,
+        engine: Engine,
+        buffers: NDArray[np.int32],
+        slices: NDArray[np.int32],
+        steps: NDArray[np.int32],
+        channels: NDArray[np.int32],
+        factor: NDArray[np.float32],
+        effective: NDArray[np.float32],
+        weight_scaling: NDArray[np.float32],
+        bias_scaling: NDArray[np.float32],
+        head_scale: NDArray[np.float32],
+        input: int,
+        logits: int,
+        head: int,
+        classes: int,
+        features: int,
+        arena_bytes: int,
+        accumulator_count: int,
+        accumulate: bool,
+        variant: str | None,
+    ) -> None: ...
+    def train(
+        self,
+        x: NDArray[np.int8],
+        labels: NDArray[np.int32],
+        rate: float,
+        bias_rate: float,
+        carry: bool,
+        losses: NDArray[np.float32],
+    ) -> None: ...
+    def evaluate(
+        self,
+        x: NDArray[np.int8],
+        labels: NDArray[np.int32] | None,
+        losses: NDArray[np.float32] | None,
+        logits: NDArray[np.float32] | None,
+    ) -> None: ...
+    def read(self, what: str, to: NDArray[np.float32]) -> None: ...
+    def write(self, what: str, values: NDArray[np.float32]) -> None: ...
     @property
     def memory_bytes(self) -> int: ...
