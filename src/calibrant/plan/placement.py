@@ -1,4 +1,4 @@
-"""Offsets in an arena that is as small as a bounded search finds: several greedy orders, then moves in the best one."""
+"""Offsets in an arena that is as small as a bounded search finds: several greedy orders, then moves within one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from calibrant.core.rng import generator
 from calibrant.plan.arena import aligned, pack
 from calibrant.plan.lifetimes import Block
 
-ROUNDS = 400  # orders tried after the greedy ones, of blocks that reach the end of the arena
+ROUNDS = 1500  # orders tried after the greedy ones
+WORSE = 0.02  # share of worse orders that the search goes on from, to leave dead ends
 Key = Callable[[Block], tuple[int, ...]]
 GREEDY: tuple[Key, ...] = (
     lambda b: (-b.nbytes,),
@@ -48,8 +49,8 @@ def place_blocks(blocks: Sequence[Block], alignment: int, *, search: bool = True
     alignment : int
         Of every offset, in bytes.
     search : bool
-        Also try `ROUNDS` other orders of placement, each with a block that reaches the end of the arena moved forward;
-        stops at the bound. Deterministic.
+        Also try up to `ROUNDS` other orders of placement, each with a block moved forward that ends beyond the bound.
+        Deterministic; stops at the bound.
 
     Examples
     --------
@@ -59,26 +60,24 @@ def place_blocks(blocks: Sequence[Block], alignment: int, *, search: bool = True
     packing = _Packing(blocks, alignment)
     goal = bound(blocks, alignment)
     orders = [[i for _, i in sorted((key(block), i) for i, block in enumerate(blocks))] for key in GREEDY]
-    candidates = [(packing.offsets(order), order) for order in orders]
-    candidates.append((pack(blocks, alignment), orders[0]))
-    offsets, order = min(candidates, key=lambda candidate: packing.end(candidate[0]))
-    if not search:
-        return offsets
-    end, current = packing.end(offsets), offsets
+    best = min([pack(blocks, alignment), *(packing.offsets(order) for order in orders)], key=packing.end)
+    if not search or packing.end(best) <= goal:
+        return best
     rng = generator(0, "placement")
+    order, current = orders[0], packing.offsets(orders[0])
     for _ in range(ROUNDS):
-        if end <= goal:
-            break
-        last = [i for i in order if current[i] + packing.sizes[i] == packing.end(current)]
-        moved = last[int(rng.integers(len(last)))]
+        beyond = packing.beyond(current, goal)
+        moved = beyond[int(rng.integers(len(beyond)))]
         rest = [i for i in order if i != moved]
         rest.insert(int(rng.integers(order.index(moved) + 1)), moved)
         tried = packing.offsets(rest)
-        if packing.end(tried) <= packing.end(current):
+        if packing.cost(tried, goal) <= packing.cost(current, goal) or rng.random() < WORSE:
             order, current = rest, tried
-            if packing.end(tried) < end:
-                end, offsets = packing.end(tried), tried
-    return offsets
+        if packing.end(current) < packing.end(best):
+            best = current
+        if packing.end(best) <= goal:
+            break
+    return best
 
 
 class _Packing:
@@ -92,6 +91,14 @@ class _Packing:
     def end(self, offsets: Sequence[int]) -> int:
         """Bytes of the arena."""
         return max((o + size for o, size in zip(offsets, self.sizes, strict=True)), default=0)
+
+    def beyond(self, offsets: Sequence[int], goal: int) -> list[int]:
+        """Blocks that end beyond `goal`."""
+        return [i for i, o in enumerate(offsets) if o + self.sizes[i] > goal]
+
+    def cost(self, offsets: Sequence[int], goal: int) -> tuple[int, int]:
+        """Bytes of the arena, then how many blocks are in the way of a smaller one."""
+        return self.end(offsets), len(self.beyond(offsets, goal))
 
     def offsets(self, order: Sequence[int]) -> list[int]:
         """Each block at the lowest offset that is free during its whole life."""

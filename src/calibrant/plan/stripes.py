@@ -45,7 +45,7 @@ def split(program: Program, ops: int, count: int, *, alignment: int = 16) -> Pro
     ops : int
         Ops of the stage. What they compute is read by them alone, but for the last one's output.
     count : int
-        Stripes, of equal height or one row less, at most the rows of that output.
+        Stripes, of equal height or one row less, at most the rows of that output; 0 ops in 1 stripe is no stage.
     alignment : int
         Of offsets, in bytes.
 
@@ -63,7 +63,7 @@ def split(program: Program, ops: int, count: int, *, alignment: int = 16) -> Pro
     ----------
     Lin et al., "MCUNetV2: Memory-Efficient Patch-based Inference for Tiny Deep Learning", NeurIPS 2021, section 3.
     """
-    return compact(_split(program, ops, count), alignment=alignment)
+    return compact(program if (ops, count) == (0, 1) else _split(program, ops, count), alignment=alignment)
 
 
 def choose(program: Program, *, limit: int | None = None, frozen: int | None = None) -> Striping:
