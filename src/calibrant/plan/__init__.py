@@ -2,7 +2,9 @@
 
 from calibrant.plan.compact import compact
 from calibrant.plan.lower import lower
+from calibrant.plan.picture import picture
+from calibrant.plan.report import MemoryReport, report
 from calibrant.plan.schedule import schedule
 from calibrant.plan.simulation import check_training
 
-__all__ = ["check_training", "compact", "lower", "schedule"]
+__all__ = ["MemoryReport", "check_training", "compact", "lower", "picture", "report", "schedule"]
