@@ -8,11 +8,11 @@ import numpy as np
 
 from calibrant.autodiff import schemes
 from calibrant.autodiff.gradients import can_clamp, rule_of
-from calibrant.autodiff.scaling import effective_scale, head_scale, quantization_aware_scaling
 from calibrant.autodiff.schemes import Scheme
 from calibrant.autodiff.selection import depthwise, select, selectable
 from calibrant.core.errors import ModelError
 from calibrant.core.records import Constants, Op, Program
+from calibrant.core.scaling import effective_scale, head_scale, quantization_aware_scaling
 from calibrant.core.training import Buffer, Slice, Step, Training
 
 HEADS = ("int8", "float32")

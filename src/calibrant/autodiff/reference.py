@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from calibrant.autodiff import forward
 from calibrant.autodiff.backward import GRADIENTS, Real, bias_gradient, weight_gradient
 from calibrant.autodiff.forward import Array, Model
-from calibrant.autodiff.scaling import effective_scale
 from calibrant.autodiff.selection import depthwise
 from calibrant.core import fmath
 from calibrant.core.dtype import BIAS_LIMIT, weight_range
 from calibrant.core.records import Constants, Layer, Program
+from calibrant.core.scaling import effective_scale
 from calibrant.core.training import Slice, Step, Training
 
 
@@ -37,8 +37,9 @@ class Outcome:
 class Reference:
     """Executes a training one sample at a time and holds the parameters.
 
-    Attributes are the parameters: `weights` and `bias` as in Constants (int64 codes, or float64 in units of codes),
-    `head_weight` [classes, features] and `head_bias` [classes] of a head of reals, and `accumulators`.
+    Attributes are the parameters, and can be set: `weights` and `bias` as in Constants (int64 codes, or float64 in
+    units of codes), `head_weight` [classes, features] and `head_bias` [classes] of a head of reals, at first what the
+    program's head stands for, and `accumulators`.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class Reference:
         self.head_bias: Real = bias * (scale * self.dtype(source.scale))
         self._effective = effective_scale(program, constants)
 
-    def step(self, x: Array, y: int, rate: float) -> Outcome:
+    def step(self, x: Array, y: int, rate: float, bias_rate: float | None = None) -> Outcome:
         """Forward, backward, and the scaled gradients times `rate` subtracted from the accumulators.
 
         Parameters
@@ -76,9 +77,12 @@ class Reference:
             Class.
         rate : float
             Learning rate, divided by the batch size.
+        bias_rate : float, optional
+            Of biases, the head's too; default `rate`.
         """
         model = Model(self.program, self.constants, self.weights, self.bias, self._effective, self.rounding)
-        run = _Run(self, model, np.asarray(x, self.weights.dtype), y, rate)
+        rates = self.dtype(rate), self.dtype(rate if bias_rate is None else bias_rate)
+        run = _Run(self, model, np.asarray(x, self.weights.dtype), y, rates)
         for step in self.training.steps:
             run.step(step)
         return Outcome(run.loss, run.logits, tuple(run.gradients[i] for i in range(len(self.training.slices))))
@@ -127,8 +131,8 @@ def trained_indices(layer: Layer, part: Slice) -> NDArray[np.int64]:
 class _Run:
     """One sample's buffers."""
 
-    def __init__(self, reference: Reference, model: Model, x: Array, y: int, rate: float) -> None:
-        self.reference, self.model, self.y, self.rate = reference, model, y, rate
+    def __init__(self, reference: Reference, model: Model, x: Array, y: int, rates: tuple[Any, Any]) -> None:
+        self.reference, self.model, self.y, self.rates = reference, model, y, rates
         self.training, self.dtype = reference.training, reference.dtype
         self.values: dict[int, Array] = {self.training.input: x}
         self.gradients: dict[int, Real] = {}
@@ -206,7 +210,7 @@ class _Run:
         factor = scaling[layer.channel_slice].astype(self.dtype)[outputs]
         self.gradients[number] = gradient
         own = self.reference.accumulators[part.offset : part.offset + part.count]
-        own -= (gradient * factor) * self.dtype(self.rate)
+        own -= (gradient * factor) * self.rates[part.kind == "bias"]
 
     def dense_grad(self, step: Step, inputs: tuple[Array, ...]) -> None:
         weight, source = self.reference.head_weight, self.training.buffers[step.output]
@@ -221,7 +225,8 @@ class _Run:
         weight_gradient = g[:, None] * self._features(step, inputs[0])
         self.gradients[step.slice] = np.concatenate([weight_gradient.ravel(), g])
         own = self.reference.accumulators[part.offset : part.offset + part.count]
-        own -= self.gradients[step.slice] * self.dtype(self.rate)
+        own[: weight_gradient.size] -= weight_gradient.ravel() * self.rates[0]
+        own[weight_gradient.size :] -= g * self.rates[1]
 
 
 STEPS: Mapping[str, Callable[[_Run, Step, tuple[Array, ...]], None]] = {

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from calibrant.autodiff import PUBLISHED, bias_only, extra_memory, full, last, named, published
-from calibrant.autodiff.scaling import quantization_aware_scaling
 from calibrant.core.errors import ModelError
+from calibrant.core.scaling import quantization_aware_scaling
 from calibrant.plan import lower
 from calibrant.zoo import load_tinyml
 
