@@ -5,9 +5,9 @@
 
 #include <stdint.h>
 
-typedef enum port_mode { PORT_READ, PORT_WRITE } port_mode;
+typedef enum port_mode { PORT_READ, PORT_WRITE, PORT_UPDATE } port_mode;
 
-int32_t port_open(const char *name, port_mode mode);               /* a handle, or -1; PORT_WRITE starts empty */
+int32_t port_open(const char *name, port_mode mode);               /* a handle, or -1; PORT_WRITE starts empty, PORT_UPDATE does not */
 int32_t port_read(int32_t file, void *to, int32_t bytes);          /* bytes read, fewer at the end of the file */
 int32_t port_write(int32_t file, const void *from, int32_t bytes); /* bytes written */
 void port_seek(int32_t file, int32_t offset);                      /* from the start */

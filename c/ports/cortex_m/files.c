@@ -14,9 +14,12 @@ enum {
     SYS_SEEK = 0x0a,
     SYS_EXIT_EXTENDED = 0x20,
     MODE_RB = 1,
+    MODE_RB_PLUS = 3,
     MODE_WB = 5,
     APPLICATION_EXIT = 0x20026
 };
+
+static const uint8_t modes[] = {[PORT_READ] = MODE_RB, [PORT_WRITE] = MODE_WB, [PORT_UPDATE] = MODE_RB_PLUS};
 
 static int32_t ask(int32_t operation, const void *arguments) {
     register int32_t r0 __asm__("r0") = operation;
@@ -28,7 +31,7 @@ static int32_t ask(int32_t operation, const void *arguments) {
 int32_t port_open(const char *name, port_mode mode) {
     uint32_t length = 0;
     while (name[length]) length++;
-    const uint32_t arguments[] = {(uint32_t)name, mode == PORT_READ ? MODE_RB : MODE_WB, length};
+    const uint32_t arguments[] = {(uint32_t)name, modes[mode], length};
     return ask(SYS_OPEN, arguments);
 }
 

@@ -7,11 +7,12 @@
 enum { FILE_LIMIT = 4 };
 
 static FILE *files[FILE_LIMIT];
+static const char *const modes[] = {[PORT_READ] = "rb", [PORT_WRITE] = "wb", [PORT_UPDATE] = "r+b"};
 
 int32_t port_open(const char *name, port_mode mode) {
     for (int32_t i = 0; i < FILE_LIMIT; i++)
         if (!files[i]) {
-            files[i] = fopen(name, mode == PORT_READ ? "rb" : "wb");
+            files[i] = fopen(name, modes[mode]);
             return files[i] ? i : -1;
         }
     return -1;

@@ -22,7 +22,7 @@ def export(
         ),
     ],
     target: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The project's folder, created.")],
-    updater: Annotated[str, typer.Option("--updater", help="How it adapts: none.")] = "none",
+    updater: Annotated[str, typer.Option("--updater", help="How it adapts: flip, or none.")] = "flip",
     window: Annotated[
         int | None, typer.Option("--window", min=1, metavar="N", help="Labeled samples that it learns from at once.")
     ] = None,

@@ -67,8 +67,9 @@ def export(
     Engine(artifact.program, artifact.constants, "ref")  # refuses what could read or write out of bounds
     made = firmware.compose(artifact, target, limit, updater, window)
     report = made.report
-    check(report, target, {})
-    marks = project.board_makefile(target, list(made.compiled), report.ram_limit)
+    over = report.ram_bytes > report.ram_limit
+    check(report, target, firmware.alternatives(artifact, target, report) if over else ())
+    marks = project.board_makefile(target, made.compiled, report)
     with project.staging(folder) as staged:
         for name, text in {**made.files, project.MARK: marks}.items():
             (staged / name).write_text(text, encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,8 +22,9 @@ _RECORDS_NOTE = "op, tensor, layer and call records"
 
 @dataclass
 class Text:
-    """C text in the making: definitions in order, and the blocks of memory that they take."""
+    """C text in the making: types, definitions in order, and the blocks of memory that they take."""
 
+    types: list[str] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
     declarations: list[str] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -39,6 +40,12 @@ class Text:
         held = list(rows)
         self._define(tables.records(kind, f"calibrant_{name}", held))
         self.blocks.append(Block(f"calibrant_{name}", "constants", what, len(held) * row_bytes, FLASH))
+
+    def record(self, ctype: str, name: str, nbytes: int, kind: str, what: str) -> None:
+        """A record in RAM; its type is aligned to a block."""
+        self.parts.append(f"{ctype} calibrant_{name};\n")
+        self.declarations.append(f"extern {ctype} calibrant_{name};\n")
+        self.blocks.append(Block(f"calibrant_{name}", kind, what, aligned(nbytes), RAM))
 
     def memory(self, ctype: str, name: str, count: int, value_bytes: int, kind: str, what: str) -> None:
         """A block of RAM, its length rounded up so that no gap follows it."""
@@ -71,16 +78,29 @@ def kernels(program: Program) -> tuple[str, ...]:
 
 
 def define_parameters(text: Text, artifact: Artifact) -> None:
-    """Weights and the rest that the layers compute with, all in flash."""
-    constants = artifact.constants
-    text.constant("weights", constants.weights, "weights")
-    text.constant("bias", constants.bias, "biases")
+    """Weights and biases as the artifact has them, in flash."""
+    text.constant("weights", artifact.constants.weights, "weights")
+    text.constant("bias", artifact.constants.bias, "biases")
 
 
-def define_tables(text: Text, artifact: Artifact, program: Program, pointer_bytes: int) -> None:
-    """Arena, requantization, standardization, score scales and the records of ops and tensors."""
+def define_tables(
+    text: Text, artifact: Artifact, program: Program, pointer_bytes: int, trained: Mapping[int, tuple[str, str]]
+) -> None:
+    """Requantization, standardization, score scales and the records of ops and tensors.
+
+    Parameters
+    ----------
+    text : Text
+        Added to; the arena and the parameters are there already.
+    artifact : Artifact
+    program : Program
+        As planned.
+    pointer_bytes : int
+        Of the target.
+    trained : mapping
+        Layer -> C expressions of its weights and biases, where they are not those in flash.
+    """
     constants = artifact.constants
-    text.memory("uint8_t", "arena", program.arena_bytes, 1, "arena", "arena of activations")
     text.constant("multiplier", constants.multiplier, "requantization multipliers")
     text.constant("shift", constants.shift, "requantization shifts")
     text.constant("score_scale", score_scale(artifact), "score scales")
@@ -89,7 +109,7 @@ def define_tables(text: Text, artifact: Artifact, program: Program, pointer_byte
     text.records("cal_tensor", "tensors", _tensors(program), _INT * _TENSOR_FIELDS)
     text.records("cal_layer", "layers", _layers(program), _INT * _LAYER_FIELDS)
     text.records("cal_op", "ops", (_op(op) for op in program.ops), _INT * _OP_FIELDS)
-    text.records("cal_args", "calls", _calls(program), pointer_bytes * _ARGS_POINTERS)
+    text.records("cal_args", "calls", _calls(program, trained), pointer_bytes * _ARGS_POINTERS)
 
 
 def _tensors(program: Program) -> Iterable[str]:
@@ -110,7 +130,7 @@ def _op(op: Op) -> str:
     return tables.record({**kind, "output": op.output, "layer": op.layer, **attrs})
 
 
-def _calls(program: Program) -> Iterable[str]:
+def _calls(program: Program, trained: Mapping[int, tuple[str, str]]) -> Iterable[str]:
     for at, op in enumerate(program.ops):
         x = (f"(const int8_t *)calibrant_arena + {program.offsets[i]}" for i in op.inputs)
         call: dict[str, object] = {
@@ -123,28 +143,33 @@ def _calls(program: Program) -> Iterable[str]:
         if op.layer >= 0:
             layer = program.layers[op.layer]
             call["layer"] = f"&calibrant_layers[{op.layer}]"
-            call["weights"] = f"calibrant_weights + {layer.weight_offset}"
-            for name in ("bias", "multiplier", "shift"):
+            flash = f"calibrant_weights + {layer.weight_offset}", f"calibrant_bias + {layer.channel_offset}"
+            call["weights"], call["bias"] = trained.get(op.layer, flash)
+            for name in ("multiplier", "shift"):
                 call[name] = f"calibrant_{name} + {layer.channel_offset}"
         yield tables.record(call)
 
 
-def forward(program: Program) -> str:
-    """The function that runs the network over the arena: one line an op."""
-    lines = [
-        f"    cal_{sources.kernels()[op.kind]}_s8__ref(&calibrant_calls[{at}]);"
-        f" /* {_comment(program.layers[op.layer].name if op.layer >= 0 else op.kind)} */\n"
-        for at, op in enumerate(program.ops)
-    ]
+def forward(program: Program, around: Callable[[int, int], tuple[str, str]] | None = None) -> str:
+    """The function that runs the network over the arena: one line an op.
+
+    `around` gives, of the op at some place and its layer, what to say before and after it.
+    """
+    lines = []
+    for at, op in enumerate(program.ops):
+        name = program.layers[op.layer].name if op.layer >= 0 else op.kind
+        before, after = around(at, op.layer) if around and op.layer >= 0 else ("", "")
+        call = f"cal_{sources.kernels()[op.kind]}_s8__ref(&calibrant_calls[{at}]);"
+        lines.append(f"{before}    {call} /* {comment(name)} */\n{after}")
     return f"void calibrant_forward(void) {{\n{''.join(lines)}}}\n"
 
 
-def _comment(name: str) -> str:
+def comment(name: str) -> str:
     """A layer's name as a comment can hold it."""
     return "".join(c if c.isalnum() or c in "._- " else "?" for c in name)
 
 
-def sizes(artifact: Artifact, program: Program) -> dict[str, int]:
+def sizes(program: Program) -> dict[str, int]:
     """What the caller of the model must know, by name."""
     source, output = program.tensors[program.input], program.tensors[program.output]
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from calibrant.core.errors import DataError
 from calibrant.core.version import VERSION
 from calibrant.export import sources
 from calibrant.export.boards import Board
+from calibrant.export.report import ExportReport
 
 MARK = "board.mk"  # a folder that holds it and model.h was exported before
 
@@ -72,16 +73,17 @@ def port_copies(board: Board) -> dict[str, str]:
     """The board's own files, with their places in the project."""
     names = sorted(path.name for path in (sources.root() / "ports" / board.port).iterdir() if path.is_file())
     places = {("Makefile" if name == "Makefile" else f"port/{name}"): f"ports/{board.port}/{name}" for name in names}
-    return {**places, "port/port.h": "ports/port.h", "port/stream.c": "ports/stream.c"}
+    return {**places, "port/port.h": "ports/port.h"}
 
 
-def board_makefile(board: Board, compiled: list[str], ram_limit: int) -> str:
+def board_makefile(board: Board, compiled: Sequence[str], report: ExportReport) -> str:
     """board.mk: what the Makefile must know of this export."""
     lines = {
         "BOARD": board.name,
         "FLAGS": board.flags,
         "PACKAGES": " ".join(board.packages),
         "SOURCES": " ".join(compiled),
+        "ADAPT": f"port/stream_{report.updater}.c",
     }
     if board.code and board.constants and board.ram:
         lines |= {
@@ -91,7 +93,7 @@ def board_makefile(board: Board, compiled: list[str], ram_limit: int) -> str:
             "CONSTANTS_ORIGIN": hex(board.constants.origin),
             "CONSTANTS_BYTES": hex(board.constants.nbytes),
             "RAM_ORIGIN": hex(board.ram.origin),
-            "RAM_BYTES": str(ram_limit),
+            "RAM_BYTES": str(report.ram_limit),
             "STACK_BYTES": str(board.stack_bytes),
         }
     return f"# Written by calibrant {VERSION}.\n" + "".join(f"{name} := {value}\n" for name, value in lines.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calibrant.core.errors import BudgetError
@@ -73,19 +73,19 @@ class ExportReport:
             ram.append(("stack", RAM, self.stack_bytes))
         if self.code_bytes is not None:
             flash.append(("code", FLASH, self.code_bytes))
-        return (*ram, ("RAM, total", RAM, self.ram_bytes), *flash,
-                ("flash, total", FLASH, self.constant_bytes + (self.code_bytes or 0)))  # fmt: skip
+        return (*ram, ("RAM in total", RAM, self.ram_bytes), *flash,
+                ("flash in total", FLASH, self.constant_bytes + (self.code_bytes or 0)))  # fmt: skip
 
 
-def check(report: ExportReport, board: Board, alternatives: Mapping[str, ExportReport]) -> None:
+def check(report: ExportReport, board: Board, alternatives: Sequence[str]) -> None:
     """Refuse a firmware that does not fit its board.
 
     Parameters
     ----------
     report : ExportReport
     board : Board
-    alternatives : mapping
-        What else could be asked for, in words, and what that would need.
+    alternatives : sequence of str
+        Options that would fit, and what they need.
 
     Raises
     ------
@@ -94,16 +94,15 @@ def check(report: ExportReport, board: Board, alternatives: Mapping[str, ExportR
     """
     over = report.ram_bytes - report.ram_limit
     if over > 0:
-        fitting = [f"{words} ({other.ram_bytes:,})" for words, other in alternatives.items()
-                   if other.ram_bytes <= report.ram_limit]  # fmt: skip
-        parts = ", ".join(f"{what} {nbytes:,}" for what, memory, nbytes in report.rows()[:-1] if memory == RAM)
+        parts = ", ".join(f"{what} {nbytes:,}" for what, memory, nbytes in report.rows() if memory == RAM)
+        remedy = f"; {' or '.join(alternatives)} would fit" if alternatives else ""
         raise BudgetError(
-            f"--ram: {report.ram_limit:,} bytes are granted on {report.board}, the firmware needs {report.ram_bytes:,} "
-            f"({over:,} over: {parts}); {' or '.join([f'--ram {report.ram_bytes}', *fitting])} would fit"
+            f"--ram: {report.board} grants {report.ram_limit:,} bytes, the firmware needs {report.ram_bytes:,} "
+            f"({over:,} over): {parts}{remedy}"
         )
     if board.constants is not None and report.constant_bytes > board.constants.nbytes:
         raise BudgetError(
             f"{board.name}: expected at most {board.constants.nbytes:,} bytes of constants, got "
-            f"{report.constant_bytes:,} ({report.constant_bytes - board.constants.nbytes:,} over); fewer bits do not "
-            "help, weights take a byte each: a smaller network would"
+            f"{report.constant_bytes:,} ({report.constant_bytes - board.constants.nbytes:,} over); weights take a byte "
+            "each whatever their bits, so only a smaller network or coreset would fit"
         )

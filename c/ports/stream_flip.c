@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands of a model that adapts by flips, and its two slots as files slot0.bin and slot1.bin:
+ *
+ *     3 observe     label, int8 codes -> status
+ *     4 calibrate   -                 -> status, then the fields of cal_report, losses as int64
+ *     5 rollback    -                 -> status, version
+ *     6 parameters  -                 -> int8 weights, int32 biases in force
+ *     7 start       -                 -> status: as after a loss of power */
+#include "stream.h"
+
+enum { OBSERVE = 3, CALIBRATE, ROLLBACK, PARAMETERS, START };
+
+static const char *slot_name(int32_t slot) { return slot == 0 ? "slot0.bin" : "slot1.bin"; }
+
+bool calibrant_read_slot(int32_t slot, uint32_t offset, void *bytes, uint32_t count) {
+    const int32_t file = port_open(slot_name(slot), PORT_READ);
+    if (file < 0) return false;
+    port_seek(file, (int32_t)offset);
+    const int32_t read = port_read(file, bytes, (int32_t)count);
+    port_close(file);
+    return read == (int32_t)count;
+}
+
+bool calibrant_write_slot(int32_t slot, uint32_t offset, const void *bytes, uint32_t count) {
+    const int32_t file = port_open(slot_name(slot), offset == 0 ? PORT_WRITE : PORT_UPDATE);
+    if (file < 0) return false;
+    port_seek(file, (int32_t)offset);
+    const int32_t written = port_write(file, bytes, (int32_t)count);
+    port_close(file);
+    return written == (int32_t)count;
+}
+
+static void observe(int32_t stream, int32_t results) {
+    int32_t label;
+    stream_need(stream, &label, sizeof label);
+    stream_need(stream, calibrant_input(), CALIBRANT_INPUT_BYTES);
+    stream_give_number(results, calibrant_observe(calibrant_input(), label));
+}
+
+static void give_measure(int32_t results, const cal_measure *measure) {
+    stream_give(results, &measure->loss, sizeof measure->loss);
+    stream_give(results, &measure->held_loss, sizeof measure->held_loss);
+    stream_give_number(results, measure->right);
+    stream_give_number(results, measure->coreset_right);
+}
+
+static void calibrate(int32_t results) {
+    cal_report report;
+    stream_count_begin();
+    const cal_calibration_status status = calibrant_calibrate(&report);
+    stream_count_end();
+    const int32_t fields[] = {
+        (int32_t)status, (int32_t)report.decision, (int32_t)report.reason, (int32_t)report.version, report.samples,
+        report.held,     report.steps,             report.accepted,        report.flips,
+    };
+    stream_give(results, fields, sizeof fields);
+    give_measure(results, &report.before);
+    give_measure(results, &report.after);
+}
+
+void stream_adapt_begin(void) {
+    if (calibrant_start() != CAL_CALIBRATION_OK) stream_fail("the calibration cannot start\n", STREAM_START);
+}
+
+bool stream_adapt(int32_t command, int32_t stream, int32_t results) {
+    switch (command) {
+    case OBSERVE: observe(stream, results); return true;
+    case CALIBRATE: calibrate(results); return true;
+    case ROLLBACK:
+        stream_give_number(results, (int32_t)calibrant_rollback());
+        stream_give_number(results, calibrant_version());
+        return true;
+    case PARAMETERS:
+        stream_give(results, calibrant_weights_in_force(), CALIBRANT_WEIGHTS);
+        stream_give(results, calibrant_biases_in_force(), 4 * CALIBRANT_BIASES);
+        return true;
+    case START: stream_give_number(results, (int32_t)calibrant_start()); return true;
+    default: return false;
+    }
+}

@@ -1,0 +1,246 @@
+"""The design of a firmware that adapts by guarded flips: what c/device needs, filled in and counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibrant.artifact import THRESHOLDS, Artifact
+from calibrant.artifact.write import content_hash
+from calibrant.core.errors import DataError
+from calibrant.core.records import Layer, Program
+from calibrant.export import model, tables
+from calibrant.export.boards import Board
+from calibrant.export.design import Design, planned
+from calibrant.export.report import IMAGE_ALIGNMENT, aligned
+from calibrant.memory.coreset import Pool
+from calibrant.policy.verification import split
+
+USUAL_WINDOW = 40  # from here on some samples are held back to verify on
+PAGE = 64  # CAL_SLOT_PAGE
+_DEVICE = ("calibration", "evaluation", "flip", "gradient", "layout", "persistence", "proposal", "sha256", "statistics",
+           "verification")  # fmt: skip
+# Fields of cal_calibrator in order: P an address, i int32, q int64, d double, f float, ? bool.
+_CALIBRATOR = "PPPfPiPPPPPiPPi" + "dddddi?" + "PqPPPPP" + "iiiiiPii"
+_PROGRAM = "PPPiiiiiqqqq"
+_WIDTH = {"i": 4, "q": 8, "d": 8, "f": 4, "?": 1}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes in RAM: `fixed` memory of the updater, between `least` and `most` for statistics, and a workspace."""
+
+    fixed: int
+    least: int
+    most: int
+    workspace: int
+
+
+def record_bytes(fields: str, pointer_bytes: int) -> int:
+    """Size of a C struct with naturally aligned fields.
+
+    Examples
+    --------
+    >>> record_bytes("iPq", 4), record_bytes("?d", 4)
+    (16, 16)
+    """
+    widths = [_WIDTH.get(field, pointer_bytes) for field in fields]
+    end = 0
+    for width in widths:
+        end = aligned(end, width) + width
+    return aligned(end, max(widths))
+
+
+def needs(program: Program, coreset: int, window: int, artifact: Artifact) -> Needs:
+    """As c/device counts them, see calibrant/calibration.h; `coreset` and `window` in samples."""
+    held = split(window, _limits(artifact)["holdout"])[1].size
+    channels = program.channel_count if artifact.settings.bias else 0
+    slopes = sum(layer.c_out * (layer.c_in // layer.groups) for layer in program.layers)
+    undo = sum(n.weight_count if n.bits == 8 else -(-n.weight_count // 8) for n in program.layers)
+    bits = -(-window // 8) + len(program.layers)
+    fixed = aligned(8 * channels, 8) + aligned(4 * held, 8) + aligned(3 * slopes + undo + bits, 8)
+    classes = program.tensors[program.output].channels
+    records = [_statistics(program, i) for i in range(len(program.layers))]
+    head, samples = 2 * (classes + 1), window + coreset
+    widest = 8 * max(layer.c_out for layer in program.layers)
+    return Needs(fixed, samples * (head + max(records)), samples * (head + sum(records)),
+                 max(1024, 8 * window, 4 * samples, widest))  # fmt: skip
+
+
+def _statistics(program: Program, index: int) -> int:
+    """Bytes of a sample's statistics of a layer."""
+    layer = program.layers[index]
+    output = next(program.tensors[op.output] for op in program.ops if op.layer == index)
+    width = 0 if output.bits == 32 else 1 if output.height * output.width <= 255 else 2
+    return 2 * layer.c_in + aligned(layer.c_out * width, 2)
+
+
+def slot_bytes(layers: tuple[Layer, ...], channels: int) -> int:
+    """Of one version in storage: a page of header, packed weights, biases, a checksum, in whole pages."""
+    payload = sum(-(-layer.weight_count * layer.bits // 8) for layer in layers) + 4 * channels
+    return PAGE + aligned(payload + 4, PAGE)
+
+
+def design(artifact: Artifact, board: Board, room: int, window: int | None) -> Design:
+    """The design; `room` are bytes of RAM without the stack. What remains of it serves the statistics, up to all.
+
+    Without a `window` it is the largest that fits, up to `USUAL_WINDOW`.
+
+    Raises
+    ------
+    DataError
+        The coreset is empty, so nothing could be verified.
+    """
+    if len(artifact.coreset.y) == 0:
+        raise DataError("--updater flip: expected a coreset to verify on, the artifact has none; prepare it with one")
+    program, pool = planned(artifact.program), Pool.of(artifact.coreset)
+    fits = most_samples(artifact, program, board, room, USUAL_WINDOW) if window is None else window
+    window = max(1, fits)
+    found = needs(program, len(pool), window, artifact)
+    left = max(0, room // IMAGE_ALIGNMENT * IMAGE_ALIGNMENT - ram_bytes(artifact, program, board, window))
+    statistics = min(aligned(found.least, 8) + left, aligned(found.most, 8))
+    text = model.Text()
+    arena = max(program.arena_bytes, found.workspace)
+    text.memory("uint8_t", "arena", arena, 1, "arena", "arena of activations")
+    text.memory("int8_t", "trained_weights", program.weight_count, 1, "mutable", "weights in force")
+    text.memory("int32_t", "trained_bias", program.channel_count, 4, "mutable", "biases in force")
+    text.memory("int8_t", "window_x", window * _sample(program), 1, "samples", f"window of {window} samples")
+    text.memory("uint16_t", "window_y", window, 2, "samples", "classes of the window")
+    text.memory("uint8_t", "gradients", found.fixed + statistics, 1, "workspace", "gradients and statistics")
+    text.types.append("typedef struct { _Alignas(16) cal_calibrator calibrator; } calibrant_calibrator;\n")
+    text.record("calibrant_calibrator", "state", record_bytes(_CALIBRATOR, board.pointer_bytes), "workspace",
+                "state of the updater")  # fmt: skip
+    model.define_parameters(text, artifact)
+    text.constant("weight_scale", artifact.constants.scale, "weight scales")
+    text.constant("feedback", artifact.feedback.matrix, "feedback")
+    text.constant("coreset_x", pool.x, "coreset")
+    text.constant("coreset_y", pool.y.astype(np.uint16), "classes of the coreset")
+    text.constant("model", np.frombuffer(bytes.fromhex(content_hash(artifact)), np.uint8), "name of the model")
+    trained = {
+        i: (f"calibrant_trained_weights + {n.weight_offset}", f"calibrant_trained_bias + {n.channel_offset}")
+        for i, n in enumerate(program.layers)
+    }
+    model.define_tables(text, artifact, program, board.pointer_bytes, trained)
+    _define_setup(text, artifact, program, board, (window, len(pool), statistics))
+    sizes = {
+        "WINDOW": window,
+        "WEIGHTS": program.weight_count,
+        "BIASES": program.channel_count,
+        "SLOT_BYTES": slot_bytes(program.layers, program.channel_count),
+    }
+    return Design(
+        program,
+        text,
+        model.forward(program, _sensed),
+        model.kernels(program),
+        parts=("inference", "calibration"),
+        device=_DEVICE,
+        device_headers=("calibrator.h", "gradient.h"),
+        headers=("calibrant/calibration.h", "calibrant/fmath.h"),
+        sizes=sizes,
+        window=window,
+    )
+
+
+def ram_bytes(artifact: Artifact, program: Program, board: Board, window: int) -> int:
+    """The least RAM, without the stack, that the planned program needs with a window of so many samples."""
+    found = needs(program, len(Pool.of(artifact.coreset)), window, artifact)
+    blocks = (
+        max(program.arena_bytes, found.workspace),
+        program.weight_count,
+        4 * program.channel_count,
+        window * _sample(program),
+        2 * window,
+        found.fixed + aligned(found.least, 8),
+        record_bytes(_CALIBRATOR, board.pointer_bytes),
+    )
+    return aligned(sum(aligned(nbytes) for nbytes in blocks), IMAGE_ALIGNMENT)
+
+
+def most_samples(artifact: Artifact, program: Program, board: Board, room: int, limit: int) -> int:
+    """The largest window up to `limit` that fits, 0 if none does."""
+    return next((n for n in range(limit, 0, -1) if ram_bytes(artifact, program, board, n) <= room), 0)
+
+
+def _sample(program: Program) -> int:
+    return program.tensors[program.input].nbytes
+
+
+def _limits(artifact: Artifact) -> dict[str, float]:
+    return {**THRESHOLDS, **artifact.thresholds}
+
+
+def _sensed(at: int, layer: int) -> tuple[str, str]:
+    state = "&calibrant_state.calibrator"
+    return (
+        f"    cal_sense_input({state}, {layer}, calibrant_calls[{at}].x[0]);\n",
+        f"    cal_sense_output({state}, {layer}, calibrant_calls[{at}].y);\n",
+    )
+
+
+def _define_setup(
+    text: model.Text, artifact: Artifact, program: Program, board: Board, counts: tuple[int, int, int]
+) -> None:
+    """The records that c/device reads: program, constants, and what its state starts with."""
+    window, coreset, statistics = counts
+    limits, settings = _limits(artifact), artifact.settings
+    sections = {"tensors": "calibrant_tensors", "layers": "calibrant_layers", "ops": "calibrant_ops"}
+    fields: dict[str, object] = {
+        **sections,
+        "tensor_count": len(program.tensors),
+        "layer_count": len(program.layers),
+        "op_count": len(program.ops),
+        "input": program.input,
+        "output": program.output,
+        "arena_bytes": program.arena_bytes,
+        "weight_count": program.weight_count,
+        "channel_count": program.channel_count,
+        "pooled_count": program.pooled_count,
+    }
+    pointer = board.pointer_bytes
+    text.records("cal_program", "program", [tables.record(fields)], record_bytes(_PROGRAM, pointer))
+    names = ("weights", "bias", "multiplier", "shift")
+    held = tables.record({name: f"calibrant_{name}" for name in names})
+    text.records("cal_constants", "constants", [held], len(names) * pointer)
+    numbers: dict[str, object] = {
+        "fraction": float(settings.fraction).hex(),
+        "fraction_max": float(settings.fraction_max).hex(),
+        "loss_goal": float(settings.loss_goal).hex(),
+        "coreset_drop": float(limits["coreset_drop"]).hex(),
+        "holdout": float(limits["holdout"]).hex(),
+        "steps": settings.steps,
+        "bias": int(settings.bias),
+    }
+    setup = tables.record(
+        {
+            "program": "calibrant_program",
+            "constants": "calibrant_constants",
+            "scale": "calibrant_weight_scale",
+            "output_scale": tables.number(_output_scale(program)),
+            "feedback": "calibrant_feedback",
+            "classes": program.tensors[program.output].channels,
+            "model": "calibrant_model",
+            "weights": "calibrant_trained_weights",
+            "bias": "calibrant_trained_bias",
+            "coreset_x": "calibrant_coreset_x",
+            "coreset_y": "calibrant_coreset_y",
+            "coreset_count": coreset,
+            "window_x": "calibrant_window_x",
+            "window_y": "calibrant_window_y",
+            "window_capacity": window,
+            "settings": tables.record(numbers),
+            "memory": "calibrant_gradients",
+            "statistics_bytes": statistics,
+            "workspace": "calibrant_arena",
+        }
+    )
+    text.records("cal_calibrator", "setup", [setup], record_bytes(_CALIBRATOR, pointer))
+
+
+def _output_scale(program: Program) -> float:
+    output = program.tensors[program.output]
+    if output.bits == 8:
+        return output.scale
+    last = next(op for op in program.ops if op.output == program.output)
+    return program.tensors[last.inputs[0]].scale

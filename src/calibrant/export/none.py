@@ -1,0 +1,27 @@
+"""The design of a firmware that only infers: everything but the arena lies in flash."""
+
+from __future__ import annotations
+
+from calibrant.artifact import Artifact
+from calibrant.core.errors import DataError
+from calibrant.export import model
+from calibrant.export.boards import Board
+from calibrant.export.design import Design, planned
+
+
+def design(artifact: Artifact, board: Board, room: int, window: int | None) -> Design:
+    """The design; `room` are bytes of RAM without the stack.
+
+    Raises
+    ------
+    DataError
+        A window is asked for.
+    """
+    if window is not None:
+        raise DataError("--window: a firmware that does not adapt has no window; choose --updater flip or sparse")
+    program = planned(artifact.program, room)
+    text = model.Text()
+    text.memory("uint8_t", "arena", program.arena_bytes, 1, "arena", "arena of activations")
+    model.define_parameters(text, artifact)
+    model.define_tables(text, artifact, program, board.pointer_bytes, {})
+    return Design(program, text, model.forward(program), model.kernels(program))
