@@ -119,7 +119,7 @@ def _over_windows(path: Path, series: Sequence[Series], title: tuple[str, str]) 
     """Target accuracy after each window: mean over runs, one deviation shaded; the last value named at the right."""
     from matplotlib.ticker import MaxNLocator
 
-    with _figure(path, (8.4, 5.0), title, "target's test split; mean over runs, ± one deviation shaded") as figure:
+    with canvas(path, (8.4, 5.0), title, "target's test split; mean over runs, ± one deviation shaded") as figure:
         axes = figure.add_axes((0.075, 0.11, 0.66, 0.73))
         ends = []
         for one in series:
@@ -142,7 +142,7 @@ def _over_windows(path: Path, series: Sequence[Series], title: tuple[str, str]) 
         axes.yaxis.set_major_locator(MaxNLocator(8, steps=(1, 2, 5, 10)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
         axes.set_xlabel("windows seen; at the right: mean over windows", color=INK, fontsize=9)
-        _bare(axes)
+        bare(axes)
 
 
 def _against_bytes(path: Path, series: Sequence[Series], title: tuple[str, str]) -> None:
@@ -176,7 +176,7 @@ def _against(
     low, high = (float(paid.min()), float(paid.max())) if paid.size else (1.0, 10.0)
     zero = low / 3
     at = np.where(costs >= nothing, costs, zero)
-    with _figure(path, (8.4, 8.2), title, f"mean over runs ± one deviation, against {what}") as figure:
+    with canvas(path, (8.4, 8.2), title, f"mean over runs ± one deviation, against {what}") as figure:
         for row, (name, measure) in enumerate(
             (("target, mean over windows", "accuracy_target_mean"), ("source, after the last", "accuracy_source_final"))
         ):
@@ -191,15 +191,15 @@ def _against(
             bottom, top = axes.get_ylim()
             axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
             _ticks(axes, zero if (costs < nothing).any() else None, low, high, form)
-            _bare(axes)
+            bare(axes)
             axes.set_title(name, loc="left", fontsize=10, color=INK)
             axes.yaxis.set_major_locator(MaxNLocator(8, steps=(1, 2, 5, 10)))
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
-            _name(figure, axes, at, mean, deviation, series)
+            name_points(figure, axes, at, mean, deviation, series)
         axes.set_xlabel(what, color=INK, fontsize=9)
 
 
-def _name(
+def name_points(
     figure: Any,
     axes: Any,
     x: NDArray[np.float64],
@@ -245,7 +245,8 @@ def _ticks(axes: Any, zero: float | None, low: float, high: float, form: Callabl
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _bare(axes: Any) -> None:
+def bare(axes: Any) -> None:
+    """Leave a faint grid and no frame."""
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, length=0, labelsize=8.5)
@@ -262,7 +263,8 @@ def _title(rows: Sequence[Row]) -> tuple[str, str]:
 
 
 @contextmanager
-def _figure(path: Path, inches: tuple[float, float], title: tuple[str, str], note: str) -> Iterator[Any]:
+def canvas(path: Path, inches: tuple[float, float], title: tuple[str, str], note: str) -> Iterator[Any]:
+    """A figure under a title, saved at the end of the ``with`` statement."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

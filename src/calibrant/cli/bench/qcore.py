@@ -1,32 +1,22 @@
-"""`calibrant bench`: published protocols against baselines."""
+"""`calibrant bench qcore`: continual calibration against baselines."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from calibrant.cli.bench.options import RUN, DataFolder, Engine, Fresh, Jobs, Out, complain
 from calibrant.cli.console import emit, out, progress
 from calibrant.cli.options import Json, integers, words
 from calibrant.core.errors import DataError
 
-bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Rerun published protocols against baselines.")
-
-STREAM, LABELS, RUN = "Stream", "Labels and memory", "Run"
+STREAM, LABELS = "Stream", "Labels and memory"
 
 
-@bench.callback()
-def _protocols() -> None:
-    """Rerun published protocols against baselines; each writes rows.json, table.md and plots."""
-
-
-@bench.command()
 def qcore(
-    target_folder: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where rows, table and plots go.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="FOLDER", help="Data sets.", show_default="$CALIBRANT_DATA")
-    ] = None,
+    target_folder: Out,
+    data: DataFolder = None,
     dataset: Annotated[str, typer.Option("--dataset", help="dsa, usc_had or cifar10.")] = "dsa",
     network: Annotated[
         str,
@@ -125,20 +115,9 @@ def qcore(
             rich_help_panel=RUN,
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=0, help="Jobs at once; 0: one per usable CPU.", rich_help_panel=RUN)
-    ] = 0,
-    engine: Annotated[
-        str,
-        typer.Option(
-            "--engine",
-            help="local, or ray: this machine or the cluster at RAY_ADDRESS.",
-            rich_help_panel=RUN,
-        ),
-    ] = "local",
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Do not take over what an earlier run left.", rich_help_panel=RUN)
-    ] = False,
+    jobs: Jobs = 0,
+    engine: Engine = "local",
+    fresh: Fresh = False,
     json: Json = False,
 ) -> None:
     """QCore's protocol: one subject trains, another arrives as windows; accuracy on both after each.
@@ -188,32 +167,4 @@ def qcore(
         emit(result)
     else:
         out.print(report.table(result), end="", markup=False)
-    if result["failures"]:
-        first, missing = result["failures"][0], result["protocol"]["rows"] - len(result["rows"])
-        raise DataError(
-            f"{len(result['failures'])} jobs failed, {missing} rows are missing ({target_folder / 'failures.txt'}); "
-            f"the first: {first['job']}: {first['reason']}"
-        )
-
-
-@bench.command(name="report")
-def report_(
-    runs: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where each run has its folder.")] = Path(
-        "OUT"
-    ),
-    template: Annotated[Path, typer.Option("--template", metavar="FILE", help="Prose with places for tables.")] = Path(
-        "docs/results.template.md"
-    ),
-    target: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page.")] = Path("docs/results.md"),
-    partial: Annotated[bool, typer.Option("--partial", help="Leave a note where a run is not there yet.")] = False,
-) -> None:
-    """Write the results page from what `calibrant bench` has left, each table with the command that regenerates it.
-
-    Example: calibrant bench report --runs OUT --out docs/results.md
-    """
-    from calibrant.bench import results
-    from calibrant.bench.workspace import write_text
-
-    text = results.page(template.read_text(encoding="utf-8"), runs, partial)
-    write_text(target, results.NOTICE.format(template=template.name) + text)
-    out.print(f"{target}: {len(text.splitlines())} lines", markup=False)
+    complain(result, target_folder)
