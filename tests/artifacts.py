@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from calibrant import pipeline
 from calibrant.artifact import Artifact
 from calibrant.core.dtype import weight_range
 from calibrant.core.fixedpoint import quantize_multiplier
@@ -113,3 +116,11 @@ def make_window(artifact: Artifact, n: int = 40, seed: int = 1) -> tuple[np.ndar
     x = rng.normal(0, 0.5, (n, channels, length)).astype(np.float32)
     x[np.arange(n), y % channels] += 2
     return x, y
+
+
+def make_sparse_artifact(scheme: str = "full", **about: object) -> Artifact:
+    """The same with a planned training step of a scheme by name, and settings that run it."""
+    plain = make_artifact(**about)  # type: ignore[arg-type]
+    settings = FlipSettings(form="sparse", steps=10, rate=0.05, loss_goal=0.03)
+    step = pipeline.training_step(plain.program, plain.constants, scheme)
+    return replace(plain, training=step, settings=settings)

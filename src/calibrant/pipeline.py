@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calibrant import autodiff, feedback, frontend, passes, plan, quantize
 from calibrant import coreset as coresets
-from calibrant import feedback, frontend, passes, plan, quantize
 from calibrant.artifact import Artifact
 from calibrant.core import nibbles
 from calibrant.core.dtype import pack
 from calibrant.core.errors import DataError
 from calibrant.core.logits import logits
-from calibrant.core.records import Coreset, FlipSettings, Preprocess, Reference, Usual
+from calibrant.core.records import Constants, Coreset, FlipSettings, Preprocess, Program, Reference, Usual
+from calibrant.core.training import Training
 from calibrant.core.window import check_labels, check_window, encode
 from calibrant.graph.graph import Graph
 from calibrant.policy.nearness import DISTANCE_ONE, Features, nearest
@@ -28,6 +29,7 @@ Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
 Progress = Callable[[str, int, int], None]
 
 _BATCH = 256
+_SPARSE_RATE, _SPARSE_PASSES = 0.02, 10
 _TWO_BIT_RATE = 3e-3  # where a code is as large as the weights, small steps take too long
 
 
@@ -60,6 +62,7 @@ def prepare(
     epochs: int | None = None,
     seed: int = 0,
     form: str = "accumulated",
+    scheme: str = "last-2",
     steps: int | None = None,
     validation: Labeled | None = None,
     progress: Progress | None = None,
@@ -93,7 +96,9 @@ def prepare(
         Fine-tuning epochs; default by bit-width.
     seed : int
     form, steps
-        Defaults of the flip updater, see `FlipSettings`.
+        How the device adapts, see `FlipSettings`.
+    scheme : str
+        What the form 'sparse' trains, see `calibrant.autodiff.named`.
     validation : (x, y), optional
         Held-out samples for the report; without them accuracies are those of the training samples.
     progress : callable, optional
@@ -132,6 +137,7 @@ def prepare(
     quantize.finetune(net, standardized, y, epochs=epochs, seed=seed, progress=progress)
     learned = feedback.learn(net, standardized, y, seed=seed, progress=progress)
     program, constants = plan.lower(quantize.to_integer(net))
+    step = training_step(program, constants, scheme) if form == "sparse" else None
     engine = Engine(program, constants)
     need = coresets.RULES[coreset_rule].needs
     if need == "misses" and misses is None:
@@ -150,6 +156,7 @@ def prepare(
         reference=reference,
         classes=names,
         input_shape=input_shape,
+        training=step,
         settings=_settings(form, steps, bits),
     )
     wrong = logits(outputs, program, constants).argmax(axis=1) != y
@@ -173,6 +180,12 @@ def prepare(
         "training_sha256": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
     }
     return Prepared(replace(artifact, report=report), net, annotated, report)
+
+
+def training_step(program: Program, constants: Constants, scheme: str) -> Training:
+    """The planned training step of a scheme by name; ModelError if the scheme or the program does not allow it."""
+    chosen = autodiff.named(scheme, len(program.layers) - 1)
+    return plan.schedule(autodiff.differentiate(program, constants, chosen), program)
 
 
 def accuracy(artifact: Artifact, engine: Engine, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
@@ -254,4 +267,6 @@ def _float_accuracy(folded: Graph, x: NDArray[np.float32], y: NDArray[np.int64])
 
 def _settings(form: str, steps: int | None, bits: int) -> FlipSettings:
     settings = FlipSettings(form=form, rate=_TWO_BIT_RATE if bits == 2 else FlipSettings.rate)
+    if form == "sparse":
+        settings = replace(settings, rate=_SPARSE_RATE, steps=_SPARSE_PASSES)
     return settings if steps is None else replace(settings, steps=steps)

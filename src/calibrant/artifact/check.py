@@ -16,7 +16,7 @@ from calibrant.core.fixedpoint import MAX_SHIFT
 from calibrant.core.records import Layer, Program, Tensor
 
 OPS = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "add", "concat", "rescale")
-FORMS = ("accumulated", "pooled", "taps")
+FORMS = ("accumulated", "pooled", "taps", "sparse")
 
 
 def check_program(program: Program, classes: int, where: str) -> None:
@@ -152,6 +152,8 @@ def _check_settings(artifact: Artifact, place: str) -> None:
         _require(0 <= value < 2**16, f"{place} 'usual' field {name!r}", "0 to 2^16", value)
     settings = artifact.settings
     _require(settings.form in FORMS, f"{place} 'settings' field 'form'", f"one of {FORMS}", repr(settings.form))
+    fits = settings.form != "sparse" or artifact.training is not None
+    _require(fits, f"{place} 'training'", "the step that the form 'sparse' runs", "none")
     _require(0 <= settings.steps <= 10**6, f"{place} 'settings' field 'steps'", "0 to 1,000,000", settings.steps)
     for name in ("fraction", "fraction_max"):
         value = getattr(settings, name)

@@ -16,6 +16,7 @@ from calibrant.core.records import (
     Reference,
     Usual,
 )
+from calibrant.core.training import Training
 
 FORMAT_VERSION = 2  # 2: the reference, what is usual, a coreset of 4 bits
 
@@ -28,9 +29,9 @@ THRESHOLDS: Mapping[str, float] = {"coreset_drop": 0.1, "holdout": 0.15, "source
 class Artifact:
     """One calibrated model.
 
-    `input_shape` is the user's window shape without batch, e.g. (45, 125) or (1, 8, 8); `thresholds` are those of
-    verification, by default `THRESHOLDS`. `report` is free JSON for people: accuracies per stage, training-data hash,
-    settings.
+    `training` is the planned step of the form 'sparse', where the artifact was prepared for it. `input_shape` is the
+    user's window shape without batch, e.g. (45, 125) or (1, 8, 8); `thresholds` are those of verification, by default
+    `THRESHOLDS`. `report` is free JSON for people: accuracies per stage, training-data hash, settings.
     """
 
     program: Program
@@ -41,6 +42,7 @@ class Artifact:
     reference: Reference
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
+    training: Training | None = None
     usual: Usual = field(default_factory=Usual)
     settings: FlipSettings = field(default_factory=FlipSettings)
     thresholds: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))

@@ -13,19 +13,12 @@ from numpy.typing import NDArray
 
 from calibrant.artifact import layout, sections
 from calibrant.artifact.check import check_artifact, check_program
+from calibrant.artifact.fields import fields_of, integers_of, numbers_of, strings_of
 from calibrant.artifact.format import FORMAT_VERSION, Artifact
 from calibrant.artifact.layout import Layout, load_json
-from calibrant.artifact.manifest import (
-    canonical,
-    fields_of,
-    integers_of,
-    numbers_of,
-    program_of,
-    settings_of,
-    strings_of,
-    usual_of,
-)
+from calibrant.artifact.manifest import canonical, program_of, settings_of, usual_of
 from calibrant.artifact.sign import verify as verify_signature
+from calibrant.artifact.training import training_of
 from calibrant.core.errors import ArtifactError, HashError, ManifestError, SignatureError, VersionError
 from calibrant.core.records import Program
 
@@ -123,7 +116,7 @@ def _manifest(held: Layout, name: str) -> dict[str, Any]:
         older = type(version) is int and 0 < version < FORMAT_VERSION
         cause = "of an older release: prepare the model again" if older else "newer release?"
         raise VersionError(f"{where}: expected format version {FORMAT_VERSION}, got {version!r:.40} ({cause})")
-    fields_of(manifest, _FIELDS, where)
+    fields_of(manifest, (*_FIELDS, *(("training",) if "training" in manifest else ())), where)
     try:
         same = canonical(manifest) == text
     except (ValueError, RecursionError):  # a number that overflowed to infinity; nesting
@@ -156,15 +149,17 @@ def _assemble(raw: bytes, held: Layout, manifest: Mapping[str, Any], name: str) 
     check_program(program, len(classes), place)
     arrays = _arrays(raw, held, program, len(classes), name)
     preprocess, feedback, reference = sections.parts_of(arrays)
+    constants = sections.constants_of(program, arrays, name)
     artifact = Artifact(
         program=program,
-        constants=sections.constants_of(program, arrays, name),
+        constants=constants,
         preprocess=preprocess,
         feedback=feedback,
         coreset=sections.coreset_of(program, arrays, name),
         reference=reference,
         classes=classes,
         input_shape=integers_of(manifest["input_shape"], f"{place} 'input_shape'"),
+        training=training_of(manifest["training"], program, constants, place) if "training" in manifest else None,
         usual=usual_of(manifest["usual"], place),
         settings=settings_of(manifest["settings"], place),
         thresholds=numbers_of(manifest["thresholds"], f"{place} 'thresholds'"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from calibrant.pipeline import Prepared
 
-FORMS = ("accumulated", "pooled", "taps")  # of the flip updater
+FORMS = ("accumulated", "pooled", "taps", "sparse")
 
 Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -80,8 +80,16 @@ def prepare(
         Path | None, typer.Option("--report", metavar="FILE.json", help="Also write the report as JSON.")
     ] = None,
     form: Annotated[
-        str, typer.Option("--form", help="How the device flips: accumulated; or, with less memory, pooled or taps.")
+        str,
+        typer.Option(
+            "--form",
+            help="How the device adapts: by flips, accumulated or, with less memory, pooled or taps; or by sparse training.",
+        ),
     ] = "accumulated",
+    scheme: Annotated[
+        str,
+        typer.Option("--scheme", help="What --form sparse trains: classifier, bias, bias-K, last-K, full."),
+    ] = "last-2",
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -124,6 +132,7 @@ def prepare(
                 epochs=epochs,
                 seed=seed,
                 form=form,
+                scheme=scheme,
                 validation=held,
                 progress=_labeled(show, f"{width} bits"),
             )

@@ -261,12 +261,13 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class FlipSettings:
-    """How the flip updater works; see docs/flow.md.
+    """How the updater works; see docs/flow.md.
 
-    `form` is 'accumulated', or, guarded step by step and with hardly any memory of its own, 'pooled' or 'taps'. At most
-    `steps` steps a window, fewer once the mean loss is at `loss_goal` nats; `bias` moves biases too. Accumulated: a
-    step moves a weight by about `rate`, in reals, and by `decay` of its way back to the artifact's. Guarded: the first
-    moves `fraction` of each layer's weights, none more than `fraction_max`.
+    `form` is 'accumulated', or, guarded step by step and with hardly any memory of its own, 'pooled' or 'taps'; or
+    'sparse', which runs the artifact's training step. At most `steps` steps a window (sparse: passes over the samples),
+    fewer once the mean loss is at `loss_goal` nats; `bias` moves biases too. Accumulated: a step moves a weight by
+    about `rate`, in reals, and by `decay` of its way back to the artifact's. Sparse: `rate` times the gradient, in
+    reals. Guarded: the first moves `fraction` of each layer's weights, none more than `fraction_max`.
     """
 
     form: str = "accumulated"

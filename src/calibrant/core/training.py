@@ -100,9 +100,9 @@ class Step:
 class Training:
     """A training step over a program: what memory it uses, what it does in order, what it trains.
 
-    The first buffers are the program's tensors, one for one and by the same ids; masks and gradients follow. `input` and
-    `logits` are buffer ids; `offsets` and `arena_bytes` are empty and 0 before planning. float32
-    [channel_count] each: `effective` s_x * s_w / s_y (1 for a layer with raw 32-bit output), and the quantization-aware
+    The first buffers are the program's tensors, one for one and by the same ids; masks and gradients follow. `input`
+    and `logits` are buffer ids; `offsets` and `arena_bytes` are empty and 0 before planning. float32[channel_count]
+    each: `effective` s_x * s_w / s_y (1 for a layer with raw 32-bit output), and the quantization-aware
     scaling `weight_scaling` 1 / s_w^2 and `bias_scaling` 1 / (s_w * s_x)^2, all ones for plain SGD. `head` is 'int8',
     the program's last layer, or 'float32'; `head_scale` float32[classes] turns integer outputs into logits.
     """

@@ -26,7 +26,7 @@ def resident(artifact: Artifact, engine_bytes: int, capacity: int, form: str) ->
     constants = artifact.constants
     parameters = 2 * (constants.weights.nbytes + constants.bias.nbytes)
     samples = (len(artifact.coreset.y) + capacity) * (_sample(artifact) + _BYTES_OF_A_ROW)
-    own = accumulators(artifact, capacity) if form == "accumulated" else 0
+    own = accumulators(artifact, capacity) if form == "accumulated" else training(artifact) if form == "sparse" else 0
     return int(engine_bytes + parameters + samples + artifact.feedback.matrix.nbytes + own)
 
 
@@ -35,6 +35,15 @@ def accumulators(artifact: Artifact, capacity: int) -> int:
     remembers of the samples of both coresets, the artifact's and the device's."""
     parameters = artifact.program.weight_count + artifact.program.channel_count
     return 12 * parameters + (len(artifact.coreset.y) + capacity) * _recollection(artifact)
+
+
+def training(artifact: Artifact) -> int:
+    """Bytes of the sparse updater: the arena of its step, accumulators and scales."""
+    step = artifact.training
+    if step is None:
+        return 0
+    scales = 12 * artifact.program.channel_count + step.head_scale.nbytes
+    return step.arena_bytes + 4 * step.accumulator_count + scales
 
 
 def gate(artifact: Artifact, capacity: int) -> int:

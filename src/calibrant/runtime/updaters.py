@@ -10,6 +10,7 @@ from calibrant.core.records import FlipSettings
 from calibrant.runtime.accumulation import AccumulatingUpdater
 from calibrant.runtime.evaluation import Updater
 from calibrant.runtime.flip import FlipUpdater
+from calibrant.runtime.sparse import SparseUpdater
 
 
 def _guarded(artifact: Artifact, settings: FlipSettings) -> Updater:
@@ -20,10 +21,17 @@ def _accumulating(artifact: Artifact, settings: FlipSettings) -> Updater:
     return AccumulatingUpdater(artifact.program, artifact.constants, artifact.coreset, settings)
 
 
+def _sparse(artifact: Artifact, settings: FlipSettings) -> Updater:
+    if artifact.training is None:
+        raise DataError("updater sparse: the artifact has no training step; prepare it with --form sparse")
+    return SparseUpdater(artifact.program, artifact.constants, artifact.training, settings)
+
+
 UPDATERS: Mapping[str, Callable[[Artifact, FlipSettings], Updater]] = {
     "accumulated": _accumulating,
     "pooled": _guarded,
     "taps": _guarded,
+    "sparse": _sparse,
 }
 
 
@@ -33,8 +41,8 @@ def build(artifact: Artifact, settings: FlipSettings) -> Updater:
     Raises
     ------
     DataError
-        If there is no such form.
+        If there is no such form, or the artifact was not prepared for it.
     """
     if settings.form not in UPDATERS:
-        raise DataError(f"flip form: expected one of {', '.join(UPDATERS)}, got {settings.form!r}")
+        raise DataError(f"updater form: expected one of {', '.join(UPDATERS)}, got {settings.form!r}")
     return UPDATERS[settings.form](artifact, settings)
