@@ -83,7 +83,7 @@ def prepare(
         str,
         typer.Option(
             "--form",
-            help="How the device adapts: by flips, accumulated or, with less memory, pooled or taps; or by sparse training.",
+            help="How the device adapts: flips, accumulated or with less memory pooled or taps; or sparse training.",
         ),
     ] = "accumulated",
     scheme: Annotated[
