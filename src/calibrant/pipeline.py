@@ -157,7 +157,7 @@ def prepare(
         classes=names,
         input_shape=input_shape,
         training=step,
-        settings=_settings(form, steps, bits),
+        settings=settings(form, steps, bits),
     )
     wrong = logits(outputs, program, constants).argmax(axis=1) != y
     artifact = replace(artifact, usual=usual(artifact, engine, wrong, np.delete(pooled, chosen, axis=0)))
@@ -265,8 +265,9 @@ def _float_accuracy(folded: Graph, x: NDArray[np.float32], y: NDArray[np.int64])
     return float((np.concatenate(scores).argmax(axis=1) == y).mean())
 
 
-def _settings(form: str, steps: int | None, bits: int) -> FlipSettings:
-    settings = FlipSettings(form=form, rate=_TWO_BIT_RATE if bits == 2 else FlipSettings.rate)
+def settings(form: str, steps: int | None, bits: int) -> FlipSettings:
+    """What a device adapts with by default, by form and weight bits; `steps` instead of the form's own."""
+    chosen = FlipSettings(form=form, rate=_TWO_BIT_RATE if bits == 2 else FlipSettings.rate)
     if form == "sparse":
-        settings = replace(settings, rate=_SPARSE_RATE, steps=_SPARSE_PASSES)
-    return settings if steps is None else replace(settings, steps=steps)
+        chosen = replace(chosen, rate=_SPARSE_RATE, steps=_SPARSE_PASSES)
+    return chosen if steps is None else replace(chosen, steps=steps)

@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
 FORMS = ("accumulated", "pooled", "taps", "sparse")
 
+INTEGER_SUFFIX = ".npz"
+
 Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def prepare(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="file.py:function that returns a torch module, or a saved .pt2 program."),
+        typer.Argument(
+            metavar="MODEL",
+            help="file.py:function that returns a torch module, a saved .pt2 program, or a published int8 .npz.",
+        ),
     ],
     data: Annotated[
         str, typer.Option("--data", metavar="DATA", help="npz with x, y (and classes), or file.py:function -> (x, y).")
@@ -98,12 +103,18 @@ def prepare(
     MODEL counts as trained unless --train is given. --validation takes its share of every class at random; neighboring
     windows of one recording then stand on both sides, so judge on recordings the model has not seen.
 
+    A published int8 network (NAME.npz with NAME.json; pixels 0 to 1 of its size) gets a new head and is trained on the
+    device: --scheme says what of it, as above or NETWORK:BUDGET.
+
     Example: calibrant prepare model.py:build --data train.npz --bits 4 -o har.cal
     """
     from calibrant import artifact, pipeline
     from calibrant import coreset as coresets
     from calibrant.frontend import source
 
+    if model.endswith(INTEGER_SUFFIX):
+        _adopt(Path(model), data, target, scheme, coreset, coreset_rule, classes, sign, seed, json)
+        return
     widths = _widths(bits, compare)
     _check_choices(coreset_rule, coreset_bits, form)
     _check_files(target, report, sign)
@@ -152,6 +163,54 @@ def prepare(
         emit(facts)
     else:
         _show(target, made, bits)
+
+
+def _adopt(
+    model: Path,
+    data: str,
+    target: Path,
+    scheme: str,
+    coreset: int,
+    coreset_rule: str,
+    classes: str,
+    sign: Path | None,
+    seed: int,
+    json: bool,
+) -> None:
+    """A network of integers needs no quantization: coreset and training step are all that is added."""
+    from calibrant import artifact, zoo
+    from calibrant.adoption import adopt
+
+    _check_files(target, None, sign)
+    names, x, y = _samples(data, classes, seed)
+    half = np.full(x.shape[1], 0.5, np.float32)
+    made = adopt(
+        zoo.load_tinyml(model, classes=len(names)),
+        x,
+        y,
+        preprocess=Preprocess(half, half),
+        scheme=scheme,
+        coreset=coreset,
+        coreset_rule=coreset_rule,
+        classes=names,
+        seed=seed,
+    )
+    artifact.write(target, made, sign=sign)
+    step = made.training
+    facts = {
+        "artifact": str(target),
+        "bytes": target.stat().st_size,
+        "arena_bytes": made.program.arena_bytes,
+        "training_arena_bytes": step.arena_bytes if step else 0,
+        "trained_parameters": step.accumulator_count if step else 0,
+    }
+    if json:
+        emit(facts)
+        return
+    rows = table("what", "value", title=str(target), left=1)
+    for name, value in facts.items():
+        rows.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+    out.print(rows)
 
 
 def _widths(bits: int, compare: str) -> list[int]:
