@@ -32,7 +32,7 @@ static bool valid(const cal_calibrator *cal) {
     if (p->layer_count < 1 || (last >= 0 && p->layers[last].c_out != cal->classes)) return false;
     if (cal->window_capacity < 1 || cal->coreset_count < 0 || cal->settings.steps < 0) return false;
     if (!(cal->settings.holdout >= 0 && cal->settings.holdout <= 0.5)) return false;
-    return cal->statistics_bytes >= cal_statistics_bytes(cal, false);
+    return cal->settings.block > 0 || cal->statistics_bytes >= cal_statistics_bytes(cal, false);
 }
 
 cal_calibration_status cal_start(cal_calibrator *cal) {

@@ -12,15 +12,16 @@ typedef struct state {
     int32_t halvings, scope;
 } state;
 
-static int32_t move_of(const cal_layer *layer, int32_t halvings) {
+/* The step of a layer in codes, after so many halvings. */
+int32_t cal_move(const cal_layer *layer, int32_t halvings) {
     const int32_t extra = layer->bits - FIRST_STEP_BITS - halvings;
     return extra > 0 ? 1 << extra : 1;
 }
 
-static int32_t largest_move(const cal_program *p, int32_t halvings) {
+int32_t cal_largest_move(const cal_program *p, int32_t halvings) {
     int32_t largest = 1;
     for (int32_t i = 0; i < p->layer_count; i++) {
-        const int32_t move = move_of(&p->layers[i], halvings);
+        const int32_t move = cal_move(&p->layers[i], halvings);
         largest = move > largest ? move : largest;
     }
     return largest;
@@ -56,7 +57,7 @@ static void differentiate(cal_calibrator *cal, cal_sweep sweep, bool after_earli
 
 static void refused(const cal_calibrator *cal, state *s) {
     const int32_t last = cal->program->layer_count - 1, everywhere = last == 0 ? ALL_LAYERS : last;
-    if (largest_move(cal->program, s->halvings) > 1) {
+    if (cal_largest_move(cal->program, s->halvings) > 1) {
         s->halvings++;
     } else if (s->scope == ALL_LAYERS && s->fraction * (double)largest_layer(cal->program) >= 1) {
         s->fraction /= 2;
@@ -72,13 +73,14 @@ static void refused(const cal_calibrator *cal, state *s) {
 }
 
 cal_update_outcome cal_update(cal_calibrator *cal, bool with_held, int32_t steps) {
+    if (cal->settings.block > 0) return cal_update_blocks(cal, with_held, steps);
     const int32_t window = cal_sample_count(cal, with_held) - cal->coreset_count, layers = cal->program->layer_count;
     const int32_t importance = cal_importance(window, cal->coreset_count);
     const cal_sweep sweep = {with_held, importance, 0, end_of_part(cal, 0, with_held)};
     const int64_t mass = CAL_LOSS_ONE * (window + (int64_t)importance * cal->coreset_count);
     const double goal = cal->settings.loss_goal * (double)mass;
     state s = {.fraction = cal->settings.fraction, .scope = ALL_LAYERS};
-    if (largest_move(cal->program, 0) > 1) s.fraction *= LARGE_STEP_GAIN;
+    if (cal_largest_move(cal->program, 0) > 1) s.fraction *= LARGE_STEP_GAIN;
     cal_update_outcome outcome = {0};
     int64_t loss = cal_evaluate(cal, &sweep); /* below 2^53: exact as a double */
     bool fresh = true;                        /* no gradient of the weights in force yet */
@@ -87,7 +89,7 @@ cal_update_outcome cal_update(cal_calibrator *cal, bool with_held, int32_t steps
         outcome.steps++;
         const int32_t first = s.scope == ALL_LAYERS ? 0 : s.scope, end = s.scope == ALL_LAYERS ? layers : s.scope + 1;
         for (int32_t i = first; i < end; i++)
-            cal_propose(cal, i, move_of(&cal->program->layers[i], s.halvings), s.fraction);
+            cal_propose(cal, i, cal_move(&cal->program->layers[i], s.halvings), s.fraction);
         const int64_t candidate = cal_evaluate(cal, &sweep);
         fresh = candidate < loss;
         if (fresh) {
@@ -97,7 +99,7 @@ cal_update_outcome cal_update(cal_calibrator *cal, bool with_held, int32_t steps
             s.fraction = larger < cal->settings.fraction_max ? larger : cal->settings.fraction_max;
             continue;
         }
-        for (int32_t i = first; i < end; i++) cal_withdraw(cal, i, move_of(&cal->program->layers[i], s.halvings));
+        for (int32_t i = first; i < end; i++) cal_withdraw(cal, i, cal_move(&cal->program->layers[i], s.halvings));
         refused(cal, &s);
     }
     return outcome;

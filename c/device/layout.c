@@ -30,6 +30,16 @@ int64_t cal_undo_bytes(const cal_layer *layer) {
     return layer->bits == 8 ? weights : (weights + 7) / 8;
 }
 
+int32_t cal_block_height(const cal_calibrator *cal, const cal_layer *layer) {
+    const int32_t height = cal->settings.block / (layer->c_in / layer->groups);
+    return height < 1 ? 1 : height < layer->c_out ? height : layer->c_out;
+}
+
+int32_t cal_block_width(const cal_calibrator *cal, const cal_layer *layer) {
+    const int32_t depth = layer->c_in / layer->groups;
+    return depth < cal->settings.block ? depth : cal->settings.block;
+}
+
 /* Of one channel's activity in a record: nothing where all positions always are active. */
 int32_t cal_activity_bytes(const cal_place *place) {
     if (place->output->bits == 32) return 0;
@@ -58,7 +68,7 @@ int64_t cal_statistics_bytes(const cal_calibrator *cal, bool all) {
     return record * ((int64_t)cal->window_capacity + cal->coreset_count);
 }
 
-cal_memory_map cal_map(const cal_calibrator *cal) {
+static cal_memory_map map_of_layers(const cal_calibrator *cal) {
     const cal_program *p = cal->program;
     const int64_t channels = cal->settings.bias ? p->channel_count : 0;
     int64_t slopes = 0, undo = 0;
@@ -84,11 +94,46 @@ cal_memory_map cal_map(const cal_calibrator *cal) {
     };
 }
 
+static cal_memory_map map_of_blocks(const cal_calibrator *cal) {
+    const cal_program *p = cal->program;
+    int64_t entries = 0, rows = 0, undo = 0;
+    for (int32_t i = 0; i < p->layer_count; i++) {
+        const cal_layer *layer = &p->layers[i];
+        const int32_t height = cal_block_height(cal, layer), width = cal_block_width(cal, layer);
+        const int64_t weights = (int64_t)height * width * layer->kernel_h * layer->kernel_w;
+        entries = larger(entries, (int64_t)height * width);
+        rows = larger(rows, height);
+        undo = larger(undo, layer->bits == 8 ? weights : (weights + 7) / 8);
+    }
+    const int64_t held = 8 * entries + 8 * rows + 8, losses = cal_held_count(cal->window_capacity, cal->settings.holdout);
+    const int64_t kept = held + 4 * losses, means = kept + 4 * rows, changed = means + 2 * entries + 2 * rows;
+    const int64_t rising = changed + undo, bits = rising + (entries + 7) / 8;
+    uint8_t *at = cal->memory;
+    return (cal_memory_map){
+        .sum = (int64_t *)(void *)at,
+        .bias_sum = (int64_t *)(void *)(at + 8 * entries),
+        .magnitude = (int64_t *)(void *)(at + 8 * entries + 8 * rows),
+        .held_loss = (int32_t *)(void *)(at + held),
+        .bias_kept = (int32_t *)(void *)(at + kept),
+        .statistics = at + means,
+        .undo = at + changed,
+        .rising = at + rising,
+        .held = at + bits,
+        .total = up_to(bits + (cal->window_capacity + 7) / 8, 8),
+    };
+}
+
+cal_memory_map cal_map(const cal_calibrator *cal) {
+    return cal->settings.block > 0 ? map_of_blocks(cal) : map_of_layers(cal);
+}
+
 int64_t cal_memory_bytes(const cal_calibrator *cal) { return cal_map(cal).total; }
 
 int64_t cal_workspace_bytes(const cal_calibrator *cal) {
-    int64_t bytes = 1024; /* the histogram of proposal.c */
-    for (int32_t i = 0; i < cal->program->layer_count; i++) bytes = larger(bytes, 8 * (int64_t)cal->program->layers[i].c_out);
-    bytes = larger(bytes, 8 * (int64_t)cal->window_capacity); /* identities */
+    int64_t bytes = 8 * (int64_t)cal->window_capacity; /* identities */
+    if (cal->settings.block > 0) return bytes;
+    bytes = larger(bytes, 1024); /* the histogram of proposal.c */
+    for (int32_t i = 0; i < cal->program->layer_count; i++)
+        bytes = larger(bytes, 8 * (int64_t)cal->program->layers[i].c_out); /* scores of biases */
     return larger(bytes, 4 * ((int64_t)cal->window_capacity + cal->coreset_count)); /* a channel's signals */
 }

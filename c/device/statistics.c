@@ -5,10 +5,10 @@
 #include "calibrant/kernel.h"
 #include "calibrator.h"
 
-enum { MEAN_BITS = 4 }; /* |mean| <= 255 * 16 */
-
 static uint8_t *place_in_record(const cal_calibrator *cal, int32_t layer) {
-    if (!cal->record || layer < cal->sensed_first || layer >= cal->sensed_end) return NULL;
+    if (!cal->record) return NULL;
+    if (cal->settings.block > 0) return layer == cal->sensed_first ? cal->record : NULL;
+    if (layer < cal->sensed_first || layer >= cal->sensed_end) return NULL;
     return cal->record + cal_record_bytes(cal, cal->sensed_first, layer);
 }
 
@@ -23,9 +23,9 @@ void cal_sense_input(cal_calibrator *cal, int32_t layer, const int8_t *x) {
         for (int32_t p = 0; p < positions; p++)
             for (int32_t c = 0; c < block; c++) sum[c] += x[(ptrdiff_t)p * channels + first + c];
         for (int32_t c = 0; c < block; c++) {
-            const int64_t scaled = (int64_t)(sum[c] - positions * place.input->zero_point) * (1 << MEAN_BITS);
-            const int16_t mean = (int16_t)(scaled / positions - (scaled % positions < 0)); /* rounded down */
-            memcpy(record + 2 * (ptrdiff_t)(first + c), &mean, sizeof mean);
+            const int16_t mean = cal_mean(sum[c] - positions * place.input->zero_point, positions);
+            if (cal->settings.block > 0) cal_add_input(cal, first + c, mean);
+            else memcpy(record + 2 * (ptrdiff_t)(first + c), &mean, sizeof mean);
         }
     }
 }
@@ -34,6 +34,10 @@ void cal_sense_input(cal_calibrator *cal, int32_t layer, const int8_t *x) {
 void cal_sense_output(cal_calibrator *cal, int32_t layer, const void *y) {
     uint8_t *record = place_in_record(cal, layer);
     if (!record) return;
+    if (cal->settings.block > 0) {
+        cal_count_output(cal, y);
+        return;
+    }
     const cal_place place = cal_place_of(cal->program, layer);
     const int32_t bytes = cal_activity_bytes(&place), channels = place.layer->c_out;
     if (bytes == 0) return;

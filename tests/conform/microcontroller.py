@@ -26,7 +26,14 @@ REASONS = ("no labels", "learned", "no step", "coreset fell", "held rose", "stor
 
 DOUBLE, FLOAT, WORD, BOOL = ctypes.c_double, ctypes.c_float, ctypes.c_uint32, ctypes.c_bool
 Settings = struct(
-    fraction=DOUBLE, fraction_max=DOUBLE, loss_goal=DOUBLE, coreset_drop=DOUBLE, holdout=DOUBLE, steps=INT, bias=BOOL
+    fraction=DOUBLE,
+    fraction_max=DOUBLE,
+    loss_goal=DOUBLE,
+    coreset_drop=DOUBLE,
+    holdout=DOUBLE,
+    steps=INT,
+    bias=BOOL,
+    block=ctypes.c_uint16,
 )
 Measure = struct(loss=LONG, held_loss=LONG, right=INT, coreset_right=INT)
 Report = struct(
@@ -85,10 +92,17 @@ def guarded(size: int) -> np.ndarray:
 
 
 class Device:
-    """A microcontroller's calibration of an artifact; `statistics` 0 to 1 between the least and the most room."""
+    """A microcontroller's calibration of an artifact, with blocks of `block` entries, or without and `statistics` from
+    the least room, 0, to the most, 1."""
 
     def __init__(
-        self, lib: ctypes.CDLL, artifact: Artifact, settings: FlipSettings, capacity: int, statistics: float = 1.0
+        self,
+        lib: ctypes.CDLL,
+        artifact: Artifact,
+        settings: FlipSettings,
+        capacity: int,
+        statistics: float = 1.0,
+        block: int = 0,
     ) -> None:
         self.lib, self.artifact = lib, artifact
         program, constants = artifact.program, artifact.constants
@@ -125,11 +139,11 @@ class Device:
             coreset_x=address(coreset_x), coreset_y=address(coreset_y), coreset_count=len(pool),
             window_x=address(window_x), window_y=address(window_y), window_capacity=capacity,
             settings=Settings(settings.fraction, settings.fraction_max, settings.loss_goal, limits["coreset_drop"],
-                              limits["holdout"], settings.steps, settings.bias),
+                              limits["holdout"], settings.steps, settings.bias, block),
         ), writable=2**62)  # fmt: skip
         cal = self.calibrator = own.calibrator
         least, most = (lib.cal_statistics_bytes(ctypes.byref(cal), BOOL(every)) for every in (False, True))
-        cal.statistics_bytes = round(least + statistics * (most - least))
+        cal.statistics_bytes = 0 if block else round(least + statistics * (most - least))
         self.memory = guarded(lib.cal_memory_bytes(ctypes.byref(cal)))
         self.workspace = guarded(lib.cal_workspace_bytes(ctypes.byref(cal)))
         self.arena = guarded(program.arena_bytes)

@@ -23,6 +23,7 @@ from calibrant.core.rng import generator
 from calibrant.core.window import encode
 from calibrant.memory.coreset import Pool, identities
 from calibrant.policy.verification import split
+from calibrant.runtime.blocks import BlockUpdater
 from networks import network
 
 CAPACITY = 91
@@ -46,7 +47,7 @@ def library(tmp_path_factory):
 
 
 def small(bits: int = 4, **changes: object) -> Artifact:
-    settings = FlipSettings(form="pooled", steps=24, fraction=0.02, loss_goal=0.2, **changes)
+    settings = replace(FlipSettings("pooled", 24, fraction=0.02, loss_goal=0.2), **changes)
     return make_artifact(bits, channels=4, length=20, hidden=12, classes=4, coreset=15, settings=settings)
 
 
@@ -62,9 +63,11 @@ def codes_of(artifact: Artifact, x: np.ndarray) -> np.ndarray:
     return encode(x, artifact.program.tensors[artifact.program.input], artifact.preprocess, artifact.input_shape)
 
 
-def session(path: Path, artifact: Artifact) -> Session:
+def session(path: Path, artifact: Artifact, block: int = 0) -> Session:
     write(path, artifact)
-    return Session.open(path, variant="ref", gate=False, upkeep=False, unlabeled=False)
+    parts = artifact.program, artifact.constants, artifact.feedback, artifact.settings
+    updater = BlockUpdater(*parts, entries=block) if block else None
+    return Session.open(path, variant="ref", updater=updater, gate=False, upkeep=False, unlabeled=False)
 
 
 def learn(device: Device, window: Window) -> tuple[str, object]:
@@ -72,12 +75,14 @@ def learn(device: Device, window: Window) -> tuple[str, object]:
     return device.calibrate()
 
 
-def compare(library, artifact: Artifact, windows: Sequence[Window], path: Path, rooms: Sequence[float]) -> list[str]:
+def compare(
+    library, artifact: Artifact, windows: Sequence[Window], path: Path, rooms: Sequence[float], block: int = 0
+) -> list[str]:
     """Show windows to a session and to devices with that much room for statistics; the reasons."""
-    devices = [Device(library, artifact, artifact.settings, CAPACITY, room) for room in rooms]
+    devices = [Device(library, artifact, artifact.settings, CAPACITY, room, block) for room in rooms]
     assert [device.start() for device in devices] == ["ok"] * len(devices)
     reasons = []
-    with session(path, artifact) as linux:
+    with session(path, artifact, block) as linux:
         for window in windows:
             expected = linux.observe(*window)
             reasons.append(next(WORDS[word] for word in WORDS if expected.reason.startswith(word)))
@@ -135,6 +140,15 @@ def betrayed(artifact: Artifact, count: int = 60) -> Window:
     return x[shuffle], y[shuffle]
 
 
+@pytest.mark.parametrize(
+    ("bits", "block", "bias"), [(2, 5, True), (4, 1, True), (4, 7, False), (8, 12, True), (8, 999, True)]
+)
+def test_streams_of_blocks_equal_the_session(library, tmp_path, bits, block, bias):
+    artifact = small(bits, bias=bias, fraction_max=0.3)
+    reasons = compare(library, artifact, stream(artifact), tmp_path / "a.cal", (1.0,), block)
+    assert {"verified", "no labels"} <= set(reasons)
+
+
 @pytest.mark.parametrize("bias", [False, True])
 def test_refusals_equal_the_session(library, tmp_path, bias):
     """Every reason that there is to refuse, beside commits."""
@@ -167,6 +181,7 @@ def test_networks_equal_the_session(library, tmp_path, name):
     windows = [(0.7 * x[:41] + 0.4, y[:41]), (0.7 * x[41:] + 0.4, y[41:])]
     artifact = replace(prepared.artifact, thresholds={"coreset_drop": 1.0})
     reasons = compare(library, artifact, windows, tmp_path / "a.cal", (0.0, 1.0))
+    reasons += compare(library, artifact, windows, tmp_path / "b.cal", (1.0,), block=9)
     assert "verified" in reasons
 
 
@@ -293,6 +308,23 @@ def test_bad_samples_and_bad_settings_are_refused(library):
     assert device.start() == "invalid"
 
 
+def memory_of_blocks(artifact: Artifact, capacity: int, block: int) -> int:
+    """The formula of calibration.h."""
+    entries = rows = undo = 0
+    for layer in artifact.program.layers:
+        depth = layer.c_in // layer.groups
+        h, w = min(layer.c_out, max(1, block // depth)), min(block, depth)
+        weights = h * w * layer.kernel_h * layer.kernel_w
+        entries, rows, undo = (
+            max(entries, h * w),
+            max(rows, h),
+            max(undo, weights if layer.bits == 8 else -(-weights // 8)),
+        )
+    held = split(capacity, {**THRESHOLDS, **artifact.thresholds}["holdout"])[1].size
+    total = 10 * entries + 14 * rows + 8 + 4 * held + undo + -(-entries // 8) + -(-capacity // 8)
+    return -(-total // 8) * 8
+
+
 def memory_bytes(artifact: Artifact, capacity: int, statistics: int) -> int:
     """The formula of calibration.h."""
     layers, channels = artifact.program.layers, artifact.program.channel_count if artifact.settings.bias else 0
@@ -310,6 +342,10 @@ def test_memory_is_what_the_header_says(library, bits, capacity, bias):
     statistics = device.calibrator.statistics_bytes
     assert len(device.memory) - PAGE == memory_bytes(artifact, capacity, statistics)
     assert len(device.workspace) - PAGE == max(1024, 8 * capacity, 4 * (capacity + 15))
+    for block in (1, 7, 64):
+        device = Device(library, artifact, artifact.settings, capacity, block=block)
+        assert len(device.memory) - PAGE == memory_of_blocks(artifact, capacity, block)
+        assert len(device.workspace) - PAGE == 8 * capacity
 
 
 def test_sanitizers_find_nothing(tmp_path):

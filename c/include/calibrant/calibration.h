@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guarded flip calibration on a microcontroller: what `Session.observe` does with a labeled window on Linux (form
- * 'pooled', no gate, no upkeep), to the last bit. Integers decide; float32 and float64 appear where Python has them.
+ * 'pooled' or a `BlockUpdater`, no gate, no upkeep), to the last bit. Integers decide; float32 and float64 appear where Python has them.
  *
  *     cal_start(&calibrator);                        // weights of the newest good slot, else those in flash
  *     cal_observe(&calibrator, codes, label);        // keep a sample of the window
@@ -26,6 +26,7 @@ typedef struct cal_flip_settings {
     double fraction, fraction_max, loss_goal, coreset_drop, holdout;
     int32_t steps;
     bool bias;
+    uint16_t block; /* 0: `FlipUpdater`, all layers at once; else `BlockUpdater` with so many entries a block at most */
 } cal_flip_settings;
 
 typedef enum cal_calibration_status {
@@ -111,7 +112,14 @@ typedef struct cal_calibrator {
  * The statistics of a sample take 2 * (K + 1) bytes and, per layer, 2 * c_in + up2(c_out * a); a = 0 where the layer's
  * output has 32 bits, 1 where it has at most 255 positions, else 2. S is at least (W + coreset_count) times those of
  * the largest layer (cal_statistics_bytes with `all` false), and more than for all layers is of no use. All choices give
- * the same results: a kept step costs one forward sweep more for every further part that the layers are taken in. */
+ * the same results: a kept step costs one forward sweep more for every further part that the layers are taken in.
+ *
+ * With settings.block B > 0: a block of a layer has h = min(c_out, max(1, B / (c_in / groups))) rows, w = min(B, c_in /
+ * groups) columns and t taps; R is the largest h, E the largest h * w, U the largest of (bits == 8 ? h * w * t : ceil(h *
+ * w * t / 8)); statistics_bytes is 0, and a refused step costs a second sweep:
+ *
+ *     memory     = up8(10 * E + 14 * R + 8 + 4 * H + U + ceil(E / 8) + ceil(W / 8))
+ *     workspace  = 8 * W */
 int64_t cal_statistics_bytes(const cal_calibrator *calibrator, bool all);
 int64_t cal_memory_bytes(const cal_calibrator *calibrator);
 int64_t cal_workspace_bytes(const cal_calibrator *calibrator);

@@ -19,9 +19,9 @@ from calibrant.core.fmath import LOSS_ONE
 from calibrant.core.records import Constants, Feedback, FlipSettings, Layer, Program, UpdateOutcome
 from calibrant.runtime.evaluation import Calibratable, Samples, State
 
-_MEAN_BITS = 4  # pooled input means carry 4 fraction bits: |mean| <= 255 -> 2^12
+MEAN_BITS = 4  # pooled input means carry 4 fraction bits: |mean| <= 255 -> 2^12
 _SIGNAL_SHIFT = 8  # Q15 error x int8 feedback over K classes, |sum| < 2 * 2^15 * 2^7 = 2^23 -> 2^15
-_FIRST_STEP_BITS = 4  # the first step is 2^(bits - 4) codes, never less than 1
+FIRST_STEP_BITS = 4  # the first step is 2^(bits - 4) codes, never less than 1
 _LARGE_STEP_GAIN = 5.0  # where it is larger than 1, more weights move at first: 0.01 instead of 0.002
 _PEAK_BITS = 20
 
@@ -44,7 +44,8 @@ class _Gradient:
         return _Gradient(weights, self.bias + earlier.bias - (earlier.bias >> 2), self.unit)
 
 
-def _round_shift(x: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+def round_shift(x: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """x / 2^bits, to nearest, half up."""
     return (x + (1 << (bits - 1))) >> bits
 
 
@@ -97,7 +98,7 @@ class FlipUpdater:
         """Run up to `steps` steps; the engine ends with the best parameters found. See `evaluation.Updater`."""
         samples = Samples(x, y, importance)
         first = current = self._evaluate(engine, engine.weights, engine.bias, samples)
-        moves = [2 ** max(0, layer.bits - _FIRST_STEP_BITS) for layer in self.program.layers]  # codes per flip
+        moves = [2 ** max(0, layer.bits - FIRST_STEP_BITS) for layer in self.program.layers]  # codes per flip
         fraction = self.settings.fraction * (_LARGE_STEP_GAIN if max(moves) > 1 else 1.0)
         mass = LOSS_ONE * int(importance.sum())
         tried = accepted = 0
@@ -142,7 +143,7 @@ class FlipUpdater:
 
     def _signal(self, error: NDArray[np.int64]) -> NDArray[np.int64]:
         """(e_n B)[o] for all layers, int64[N, channel_count], below 2^15; the last layer's error is `error` itself."""
-        signal = _round_shift(np.einsum("nk,ko->no", error, self._matrix), _SIGNAL_SHIFT)
+        signal = round_shift(np.einsum("nk,ko->no", error, self._matrix), _SIGNAL_SHIFT)
         if self._last >= 0:
             signal[:, self.program.layers[self._last].channel_slice] = error
         return signal
@@ -156,8 +157,8 @@ class FlipUpdater:
             count = state.observation.active[:, layer.channel_slice].astype(np.int64)
             active[:, layer.channel_slice] = (count << 8) // (out.height * out.width)
             pooled = state.observation.pooled[:, layer.pooled_slice].astype(np.int64)
-            means.append((pooled << _MEAN_BITS) // (source.height * source.width))
-        weighted = _round_shift(signal * active, 8)
+            means.append((pooled << MEAN_BITS) // (source.height * source.width))
+        weighted = round_shift(signal * active, 8)
         bias = weighted.sum(axis=0)
         for layer in self.program.layers:
             bias[layer.channel_slice] = _normalized(bias[layer.channel_slice])
@@ -169,7 +170,7 @@ class FlipUpdater:
                 _outer(layer, weighted[:, layer.channel_slice], mean)
                 for layer, mean in zip(self.program.layers, means, strict=True)
             ]
-        units = [max(1, int(np.abs(mean).sum()) // (mean.size << _MEAN_BITS)) for mean in means]
+        units = [max(1, int(np.abs(mean).sum()) // (mean.size << MEAN_BITS)) for mean in means]
         return _Gradient([_normalized(slope) for slope in slopes], bias, units)
 
     def _propose(
@@ -184,9 +185,9 @@ class FlipUpdater:
         for number in scope:
             layer, slope, move = self.program.layers[number], gradient.weights[number], moves[number]
             scale = self.constants.scale[layer.channel_slice]
-            weights[layer.weight_slice] = _flip(layer, weights[layer.weight_slice], slope, scale, move, fraction)
+            weights[layer.weight_slice] = flip(layer, weights[layer.weight_slice], slope, scale, move, fraction)
             if self.settings.bias:
-                bias[layer.channel_slice] = _shift_bias(
+                bias[layer.channel_slice] = shift_bias(
                     bias[layer.channel_slice],
                     gradient.bias[layer.channel_slice],
                     scale,
@@ -199,7 +200,7 @@ class FlipUpdater:
 def _normalized(slope: NDArray[np.int64]) -> NDArray[np.int64]:
     """Scaled by a power of two so that the largest magnitude is in [2^19, 2^20]: gradients of several steps compare."""
     excess = int(np.abs(slope).max(initial=0)).bit_length() - _PEAK_BITS
-    return _round_shift(slope, excess) if excess > 0 else slope << -excess
+    return round_shift(slope, excess) if excess > 0 else slope << -excess
 
 
 def _outer(layer: Layer, signal: NDArray[np.int64], mean: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -210,7 +211,7 @@ def _outer(layer: Layer, signal: NDArray[np.int64], mean: NDArray[np.int64]) -> 
     return outer.reshape(layer.c_out, 1, 1, per_group)
 
 
-def _flip(
+def flip(
     layer: Layer,
     weights: NDArray[np.int8],
     slope: NDArray[np.int64],
@@ -236,7 +237,7 @@ def _flip(
     return flipped
 
 
-def _shift_bias(
+def shift_bias(
     bias: NDArray[np.int32], slope: NDArray[np.int64], scale: NDArray[np.float32], step: int, fraction: float
 ) -> NDArray[np.int32]:
     """Move the biases with the largest |slope| * scale by `step`, at least one, saturating at the int32 proof."""

@@ -14,7 +14,7 @@ from calibrant.core.logits import logits
 from calibrant.core.records import FlipSettings, Layer
 from calibrant.core.rng import generator
 from calibrant.runtime.engine import Engine
-from calibrant.runtime.flip import FlipUpdater, _flip, _Gradient, _normalized, _shift_bias
+from calibrant.runtime.flip import FlipUpdater, _Gradient, _normalized, flip, shift_bias
 
 
 @pytest.fixture(params=[2, 4, 8])
@@ -134,7 +134,7 @@ def test_flips_go_against_the_slope_and_count_is_bounded(bits, c_out, kernel, c_
     weights = rng.integers(low, high + 1, layer.weight_count).astype(np.int8)
     slope = rng.integers(-3, 4, (c_out, 1, 1, c_in)) * 1000
     scale = rng.uniform(0.01, 0.1, c_out).astype(np.float32)
-    moved = _flip(layer, weights, slope, scale, step, fraction).astype(np.int16) - weights
+    moved = flip(layer, weights, slope, scale, step, fraction).astype(np.int16) - weights
     wanted = -np.sign(np.broadcast_to(slope, layer.weight_shape).reshape(-1))
     assert np.count_nonzero(moved) <= max(1, round(fraction * layer.weight_count))
     assert (np.sign(moved)[moved != 0] == wanted[moved != 0]).all()
@@ -147,15 +147,15 @@ def test_the_largest_scaled_slopes_move_first_and_ties_by_index():
     layer = Layer("l", 4, 2, 1, 1, 2, 1, 0, 0, 0)
     slope = np.array([[10, -10], [4, 4]]).reshape(2, 1, 1, 2)
     flat = np.zeros(4, np.int8)
-    assert _flip(layer, flat, slope, np.float32([1, 1]), 1, 0.25).tolist() == [-1, 0, 0, 0]
-    assert _flip(layer, flat, slope, np.float32([1, 4]), 1, 0.5).tolist() == [0, 0, -1, -1]
-    assert _flip(layer, np.int8([-7, 7, 0, 0]), slope, np.float32([1, 1]), 1, 0.25).tolist() == [-7, 7, -1, 0]
+    assert flip(layer, flat, slope, np.float32([1, 1]), 1, 0.25).tolist() == [-1, 0, 0, 0]
+    assert flip(layer, flat, slope, np.float32([1, 4]), 1, 0.5).tolist() == [0, 0, -1, -1]
+    assert flip(layer, np.int8([-7, 7, 0, 0]), slope, np.float32([1, 1]), 1, 0.25).tolist() == [-7, 7, -1, 0]
 
 
 def test_bias_moves_by_one_step_and_saturates():
     bias = np.array([5, BIAS_LIMIT - 1, 0], np.int32)
     slope = np.array([100, -300, 200])
-    assert _shift_bias(bias, slope, np.float32([1, 1, 1]), 10, 0.5).tolist() == [5, BIAS_LIMIT, -10]
+    assert shift_bias(bias, slope, np.float32([1, 1, 1]), 10, 0.5).tolist() == [5, BIAS_LIMIT, -10]
 
 
 def test_misses_count_what_a_candidate_loses(small_artifact, drifted, monkeypatch):
