@@ -8,7 +8,27 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from calibrant.core.records import Program
+from calibrant.core.rng import generator
 from calibrant.core.training import Buffer, Slice, Step, Training
+from calibrant.plan import lower
+from calibrant.quantize import to_integer
+from random_graphs import random_annotated
+
+GRADIENTS = {"rescale": "concat_grad", "adaptive_avg_pool2d": "avg_pool2d_grad"}
+
+
+def random_training(seed: int) -> tuple[Training, Program]:
+    """A training of a random program: some of its last ops, some of their weights, whole or by channels."""
+    rng = generator(seed, "training")
+    program, _ = lower(to_integer(random_annotated(seed, classifier=True)[0]))
+    start = int(rng.integers(len(program.ops)))
+    layers = [
+        at for at, op in enumerate(program.ops) if op.layer >= 0 and at >= start and op.inputs[0] != program.input
+    ]
+    weights = {
+        at: int(rng.integers(1, program.layers[program.ops[at].layer].c_in + 1)) for at in layers if rng.random() < 0.5
+    }
+    return Backward(program, start, weights).training(), program
 
 
 @dataclass
@@ -53,7 +73,8 @@ class Backward:
         gradient = {program.output: self.like("loss", program.output, "float32")}
         self.steps.append(Step("loss", (program.output,), gradient[program.output]))
         for at in range(len(program.ops) - 1, self.start - 1, -1):
-            self.back(at, gradient, masks.get(at), gathered.get(at))
+            if program.ops[at].output in gradient:
+                self.back(at, gradient, masks.get(at), gathered.get(at))
         ones = np.ones(program.channel_count, np.float32)
         return Training(tuple(self.buffers), tuple(self.steps), tuple(self.slices), program.input, program.output,
                         "int8", ones, ones, ones, ones)  # fmt: skip
@@ -72,11 +93,13 @@ class Backward:
                 attrs = {"operand": operand, "accumulate": int(source in gradient)}
                 if source not in gradient:
                     gradient[source] = self.like(f"gradient of {self.buffers[source].name}", source, "float32")
-                self.steps.append(Step(f"{op.kind}_grad", (g,), gradient[source], op=at, attrs=attrs))
+                kind = GRADIENTS.get(op.kind, f"{op.kind}_grad")
+                inputs = (source, g) if op.kind == "max_pool2d" else (g,)
+                self.steps.append(Step(kind, inputs, gradient[source], op=at, attrs=attrs))
         if at in self.weights:
             layer = self.program.layers[op.layer]
             channels = self.weights[at] if gathered is not None else layer.c_in
-            count = layer.weight_count * channels // layer.c_in
+            count = layer.weight_count // layer.c_in * channels
             part = self.slice(op.layer, "weight", count, tuple(range(channels)) if gathered is not None else ())
             x = op.inputs[0] if gathered is None else gathered
             self.steps.append(Step("weight_update", (x, g), op=at, slice=part))
