@@ -19,8 +19,8 @@ from calibrant.policy.verification import split
 
 USUAL_WINDOW = 40  # from here on some samples are held back to verify on
 PAGE = 64  # CAL_SLOT_PAGE
-_DEVICE = ("calibration", "evaluation", "flip", "gradient", "layout", "persistence", "proposal", "sha256", "statistics",
-           "verification")  # fmt: skip
+_DEVICE = ("block_flip", "blocks", "calibration", "evaluation", "flip", "gradient", "layout", "persistence", "proposal",
+           "sha256", "statistics", "verification")  # fmt: skip
 # Fields of cal_calibrator in order: P an address, i int32, q int64, d double, f float, ? bool.
 _CALIBRATOR = "PPPfPiPPPPPiPPi" + "dddddi?" + "PqPPPPP" + "iiiiiPii"
 _PROGRAM = "PPPiiiiiqqqq"
