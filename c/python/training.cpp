@@ -52,7 +52,8 @@ class Trainer {
                      static_cast<int32_t>(steps_.size()), static_cast<int32_t>(channels_.size()), input, logits, head,
                      classes, features, arena_bytes, accumulator_count};
         int32_t index = 0;
-        require(cal_check_training(&engine.program_, &training_, &index), index);
+        const cal_training_status status = cal_check_training(&engine.program_, &training_, &index);
+        require(status, index);
         arena_.emplace(static_cast<size_t>(arena_bytes));
         if (accumulate) accumulators_.resize(static_cast<size_t>(accumulator_count));
         accumulate_ = accumulate;
@@ -107,6 +108,12 @@ class Trainer {
         expect(what.c_str(), from.size(), to.size());
         std::lock_guard<std::mutex> lock(engine_.mutex_);
         std::copy(from.data(), from.data() + from.size(), to.begin());
+    }
+
+    void read_arena(Array<uint8_t, 1> to) {
+        expect("arena", to.size(), static_cast<size_t>(training_.arena_bytes));
+        std::lock_guard<std::mutex> lock(engine_.mutex_);
+        if (to.size()) std::memcpy(to.data(), arena_->get(), to.size());
     }
 
     int64_t memory_bytes() const {
@@ -195,6 +202,7 @@ void bind_training(nb::module_ &m) {
              nb::arg("losses").noconvert().none(), nb::arg("logits").noconvert().none())
         .def("read", &Trainer::read, nb::arg("what"), nb::arg("to").noconvert())
         .def("write", &Trainer::write, nb::arg("what"), nb::arg("values").noconvert())
+        .def("read_arena", &Trainer::read_arena, nb::arg("to").noconvert())
         .def_prop_ro("memory_bytes", &Trainer::memory_bytes);
 }
 

@@ -156,6 +156,13 @@ class Trainer:
         self._require_head("head_bias")
         self._write("head_bias", values, (self._classes,))
 
+    @property
+    def arena(self) -> NDArray[np.uint8]:
+        """A copy of the arena as the last sample left it, uint8[training.arena_bytes]; for inspection."""
+        values = np.empty(self.training.arena_bytes, np.uint8)
+        self._native.read_arena(values)
+        return values
+
     def step(
         self, x: NDArray[np.int8], y: NDArray[np.int64], rate: float, bias_rate: float | None = None
     ) -> NDArray[np.float32]:
@@ -236,7 +243,7 @@ class Trainer:
 
 
 def _rate(value: float, name: str) -> np.float32:
-    if not 0 <= value <= np.finfo(np.float32).max:
+    if not 0 <= value <= float(np.finfo(np.float32).max):
         raise DataError(f"{name}: expected a finite number of 0 or more, got {value}")
     return np.float32(value)
 
@@ -251,7 +258,7 @@ def _features(training: Training) -> int:
     """Values that the float32 head reads; 0 where nothing says so, which the engine refuses where it matters."""
     for step in training.steps:
         if step.kind == "dense" and step.inputs and 0 <= step.inputs[0] < len(training.buffers):
-            return min(training.buffers[step.inputs[0]].elements, 2**31 - 1)
+            return max(0, min(training.buffers[step.inputs[0]].elements, 2**31 - 1))
     return 0
 
 
