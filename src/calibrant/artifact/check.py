@@ -16,7 +16,7 @@ from calibrant.core.fixedpoint import MAX_SHIFT
 from calibrant.core.records import Layer, Program, Tensor
 
 OPS = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "add", "concat", "rescale")
-FORMS = ("accumulated", "pooled", "taps", "sparse")
+FORMS = ("accumulated", "pooled", "taps", "blocks", "sparse")
 
 
 def check_program(program: Program, classes: int, where: str) -> None:

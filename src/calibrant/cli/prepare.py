@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from calibrant.pipeline import Prepared
 
-FORMS = ("accumulated", "pooled", "taps", "sparse")
+FORMS = ("accumulated", "pooled", "taps", "blocks", "sparse")
 
 INTEGER_SUFFIX = ".npz"
 
@@ -88,7 +88,7 @@ def prepare(
         str,
         typer.Option(
             "--form",
-            help="How the device adapts: flips, accumulated or with less memory pooled or taps; or sparse training.",
+            help="How the device adapts: flips, accumulated or, with less memory, pooled, taps, blocks; or sparse.",
         ),
     ] = "accumulated",
     scheme: Annotated[

@@ -263,11 +263,12 @@ class Preprocess:
 class FlipSettings:
     """How the updater works; see docs/flow.md.
 
-    `form` is 'accumulated', or, guarded step by step and with hardly any memory of its own, 'pooled' or 'taps'; or
-    'sparse', which runs the artifact's training step. At most `steps` steps a window (sparse: passes over the samples),
-    fewer once the mean loss is at `loss_goal` nats; `bias` moves biases too. Accumulated: a step moves a weight by
-    about `rate`, in reals, and by `decay` of its way back to the artifact's. Sparse: `rate` times the gradient, in
-    reals. Guarded: the first moves `fraction` of each layer's weights, none more than `fraction_max`.
+    `form` is 'accumulated'; or, guarded step by step, 'pooled' or 'taps', with hardly any memory of its own, or
+    'blocks', with none to speak of; or 'sparse', which runs the artifact's training step. At most `steps` steps a
+    window (sparse: passes over the samples), fewer once the mean loss is at `loss_goal` nats; `bias` moves biases too.
+    Accumulated: a step moves a weight by about `rate`, in reals, and by `decay` of its way back to the artifact's.
+    Sparse: `rate` times the gradient, in reals. Guarded: the first moves `fraction` of each layer's weights, none more
+    than `fraction_max`; blocks start from `fraction_max`, of one block.
     """
 
     form: str = "accumulated"

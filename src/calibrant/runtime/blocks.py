@@ -68,7 +68,7 @@ class BlockUpdater(FlipUpdater):
     program, constants, feedback
         From the artifact.
     settings : FlipSettings
-        Of form 'pooled'.
+        Of form 'blocks'; 'pooled' means the same here.
     entries : int
         Pairs of output and input channel in a block, at most.
 

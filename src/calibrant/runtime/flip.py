@@ -73,8 +73,8 @@ class FlipUpdater:
     """
 
     def __init__(self, program: Program, constants: Constants, feedback: Feedback, settings: FlipSettings) -> None:
-        if settings.form not in ("pooled", "taps"):
-            raise DataError(f"flip form: expected 'pooled' or 'taps', got {settings.form!r}")
+        if settings.form not in ("pooled", "taps", "blocks"):
+            raise DataError(f"flip form: expected 'pooled', 'taps' or 'blocks', got {settings.form!r}")
         self.program, self.constants, self.settings = program, constants, settings
         self._matrix = feedback.matrix.astype(np.int64)
         self._last = next((op.layer for op in program.ops if op.output == program.output), -1)

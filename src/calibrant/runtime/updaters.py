@@ -8,6 +8,7 @@ from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.core.records import FlipSettings
 from calibrant.runtime.accumulation import AccumulatingUpdater
+from calibrant.runtime.blocks import BlockUpdater
 from calibrant.runtime.evaluation import Updater
 from calibrant.runtime.flip import FlipUpdater
 from calibrant.runtime.sparse import SparseUpdater
@@ -15,6 +16,10 @@ from calibrant.runtime.sparse import SparseUpdater
 
 def _guarded(artifact: Artifact, settings: FlipSettings) -> Updater:
     return FlipUpdater(artifact.program, artifact.constants, artifact.feedback, settings)
+
+
+def _block(artifact: Artifact, settings: FlipSettings) -> Updater:
+    return BlockUpdater(artifact.program, artifact.constants, artifact.feedback, settings)
 
 
 def _accumulating(artifact: Artifact, settings: FlipSettings) -> Updater:
@@ -31,6 +36,7 @@ UPDATERS: Mapping[str, Callable[[Artifact, FlipSettings], Updater]] = {
     "accumulated": _accumulating,
     "pooled": _guarded,
     "taps": _guarded,
+    "blocks": _block,
     "sparse": _sparse,
 }
 

@@ -7,6 +7,7 @@ import pytest
 
 from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
+from calibrant.runtime import updaters
 from calibrant.runtime.blocks import BlockUpdater, blocks, stride
 from calibrant.runtime.engine import Engine
 
@@ -78,3 +79,8 @@ def test_biases_stay_where_settings_say_so(artifact, drifted):
 def test_a_block_needs_an_entry(artifact):
     with pytest.raises(DataError, match="at least 1 entry"):
         BlockUpdater(artifact.program, artifact.constants, artifact.feedback, artifact.settings, 0)
+
+
+def test_artifacts_may_ask_for_blocks(artifact):
+    made = updaters.build(artifact, replace(artifact.settings, form="blocks"))
+    assert (type(made), made.name) == (BlockUpdater, "flip-blocks")

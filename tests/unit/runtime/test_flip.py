@@ -112,7 +112,7 @@ def test_normalized_gradients_compare_and_momentum_is_bounded(values, steps):
 
 
 def test_an_unknown_form_is_refused(small_artifact):
-    with pytest.raises(DataError, match="'pooled' or 'taps'"):
+    with pytest.raises(DataError, match="'pooled', 'taps' or 'blocks'"):
         FlipUpdater(
             small_artifact.program, small_artifact.constants, small_artifact.feedback, FlipSettings(form="none")
         )
