@@ -9,6 +9,7 @@ import pytest
 from shell import calibrant
 
 from subjects import write_subject
+from tinyml import write_folder
 
 QUICK = ("--bits", 8, "--coreset", 6, "--training-steps", 30, "--steps", 3, "--jobs", 1)
 
@@ -85,3 +86,44 @@ def test_a_page_without_its_runs_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "p.md").exists()
     assert calibrant(*page, "--partial").status == 0
     assert "*Not run yet: gone.*" in (tmp_path / "p.md").read_text()
+
+
+def test_sparse_training_and_its_table(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    command = (
+        "bench",
+        "sparse",
+        "--data",
+        write_folder(root),
+        "--out",
+        tmp_path / "out",
+        "--schemes",
+        "classifier,last-2",
+    )
+    command += (
+        "--train",
+        80,
+        "--test",
+        60,
+        "--epochs",
+        1,
+        "--seeds",
+        0,
+        "--rate",
+        0.5,
+        "--jobs",
+        2,
+        "--budget",
+        "16KB",
+    )
+    ran = calibrant(*command)
+    assert ran.status == 0, ran.err
+    assert ran.out == (tmp_path / "out" / "table.md").read_text()
+    assert [line.split(" in ")[0] for line in ran.err.splitlines()][-1] == "train 2/2"
+    again = calibrant(*command, "--json")
+    assert json.loads(again.out) == json.loads((tmp_path / "out" / "rows.json").read_text())
+    assert again.err == ""
+    wrong = calibrant(*command, "--methods", "adam")
+    assert wrong.status == 2
+    assert wrong.err == "calibrant: method: expected one of qas, qas-direct, plain, float, got 'adam'\n"

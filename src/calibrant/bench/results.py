@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calibrant.bench import report
+from calibrant.bench.sparse import table
 from calibrant.core.errors import DataError
 
 NOTICE = "<!-- Written by `calibrant bench report` from {template}: edit that one. -->\n\n"
@@ -23,7 +24,8 @@ def page(template: str, runs: Path, partial: bool = False) -> str:
     ----------
     template : str
         Markdown with places ``{{table:NAME}}`` (averages over pairs, or the pair if there is one), ``{{pairs:NAME}}``
-        (every pair) and ``{{against:NAME}}`` (our updater minus the others); NAME is the folder of a run.
+        (every pair) and ``{{against:NAME}}`` (our updater minus the others; of ``sparse`` quantization-aware scaling
+        minus the other methods); NAME is the folder of a run.
     runs : Path
         Where the folders are.
     partial : bool
@@ -50,8 +52,13 @@ def page(template: str, runs: Path, partial: bool = False) -> str:
 
 
 def _section(kind: str, name: str, result: Mapping[str, Any]) -> str:
+    if result["protocol"]["name"] == "sparse":
+        shown = table.rows(result) if kind == "table" else table.differences(result["rows"])
+        caption = table.caption(result)
+    else:
+        shown, caption = KINDS[kind](result["rows"]), report.caption(result)
     command = f"{result['protocol']['command']} --data DATA --out OUT/{name}"
-    return f"{report.caption(result)}\n\n{KINDS[kind](result['rows'])}\n\n```\n{_wrapped(command)}\n```"
+    return f"{caption}\n\n{shown}\n\n```\n{_wrapped(command)}\n```"
 
 
 def _table(rows: list[Any]) -> str:
