@@ -91,9 +91,13 @@ def training(training: Training, program: Program) -> Work:
 
     A layer's weight and bias, and the float32 head, are memories of no bytes: a step that reads them stays on the same
     side of the step that updates them. So conv2d_grad precedes weight_update, as the gradient needs the old weights.
+    A step with the attribute `in_place` has one memory for its first input and its output.
     """
     areas = areas_of(program.tensors)
     areas += [Area(i, 0, 1) for i in range(len(areas), len(training.buffers))]
+    for step in training.steps:
+        if step.attrs.get("in_place", 0):
+            areas[step.output] = areas[step.inputs[0]]
     sizes = [0 if areas[i].root != i else buffer.nbytes for i, buffer in enumerate(training.buffers)]
     tasks = tuple(_task(step, training, program, areas) for step in training.steps)
     parameters = 2 * len(program.layers) + 1
@@ -105,7 +109,7 @@ def _task(step: Step, training: Training, program: Program, areas: Sequence[Area
     reads = [areas[i] for i in step.inputs]
     writes = [areas[step.output]] if step.output >= 0 else []
     layer = program.ops[step.op].layer if step.op >= 0 else -1
-    if step.kind == "gate" or step.attrs.get("accumulate", 0):
+    if step.kind == "gate" or step.attrs.get("accumulate", 0) or step.attrs.get("in_place", 0):
         reads += writes
     if step.kind in ("forward", "conv2d_grad") and layer >= 0:
         reads.append(Area(weight + 2 * layer, 0, 1))
@@ -118,7 +122,7 @@ def _task(step: Step, training: Training, program: Program, areas: Sequence[Area
     if step.kind in ("weight_update", "bias_update"):
         part = training.slices[step.slice]
         writes.append(head if part.kind == "head" else Area(weight + 2 * part.layer + (part.kind == "bias"), 0, 1))
-    scratch = _scratch(program.ops[step.op]) if step.kind == "forward" else 0
+    scratch = _scratch(program.ops[step.op]) if step.kind == "forward" else step.attrs.get("scratch_bytes", 0)
     return Task(tuple(reads), tuple(writes), scratch)
 
 

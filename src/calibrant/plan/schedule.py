@@ -15,15 +15,23 @@ from calibrant.plan.lifetimes import Block
 from calibrant.plan.order import lifetimes, live
 from calibrant.plan.order import search as search_order
 from calibrant.plan.placement import place_blocks
+from calibrant.plan.sharing import share
 from calibrant.plan.simulation import check_training
 
 
-def schedule(training: Training, program: Program, *, alignment: int = ALIGNMENT, search: bool = True) -> Training:
+def schedule(
+    training: Training,
+    program: Program,
+    *,
+    alignment: int = ALIGNMENT,
+    search: bool = True,
+    in_place: bool = False,
+) -> Training:
     """The training with its steps in an order of low peak memory, and an arena offset for every buffer.
 
     Two steps keep their order where one reads or changes what the other writes, parameters included; everything else
     may move, above all updates to where their gradient exists and masks to where they are first needed. So all numbers
-    stay the same, bit for bit. The gate works in place (its output is its input); nothing else does.
+    stay the same, bit for bit. The gate works in place (its output is its input), and, if asked, depthwise gradients.
 
     Parameters
     ----------
@@ -36,6 +44,9 @@ def schedule(training: Training, program: Program, *, alignment: int = ALIGNMENT
         Bytes, of every offset but views'; at least 4, so that float32 buffers are aligned.
     search : bool
         False leaves the steps in their order and places greedily: fast, and what the search is compared with.
+    in_place : bool
+        Depthwise gradients of stride 1 overwrite their input where nothing reads it later: see
+        :func:`calibrant.plan.sharing.share`. Only for an engine that can do so.
 
     Returns
     -------
@@ -53,11 +64,15 @@ def schedule(training: Training, program: Program, *, alignment: int = ALIGNMENT
     Lin et al., "On-Device Training Under 256KB Memory", NeurIPS 2022, section 3.3 (operator reordering).
     """
     require_alignment(alignment)
-    work = accesses.training(training, program)
+    shared = share(training, program) if in_place else training
+    work = accesses.training(shared, program)
     order = arrange(work, [i for i, step in enumerate(training.steps) if step.kind == "loss"], search=search)
     offsets, scratch, arena_bytes = place_work(work, order, alignment, search=search)
     offsets = [*derived(program, offsets), *offsets[len(program.tensors) : len(training.buffers)]]
-    steps = [_placed(training.steps[i], work.tasks[i].scratch, at) for i, at in zip(order, scratch, strict=True)]
+    for step in shared.steps:
+        if step.attrs.get("in_place", 0):
+            offsets[step.output] = offsets[step.inputs[0]]
+    steps = [_placed(shared.steps[i], work.tasks[i].scratch, at) for i, at in zip(order, scratch, strict=True)]
     planned = replace(training, steps=tuple(steps), offsets=tuple(offsets), arena_bytes=arena_bytes)
     check_training(planned, program, training)
     return planned
@@ -113,6 +128,6 @@ def place_work(
 
 
 def _placed(step: Step, nbytes: int, offset: int) -> Step:
-    if step.kind != "forward":
+    if step.kind != "forward" and not nbytes:
         return step
     return replace(step, attrs={**step.attrs, "scratch_offset": offset, "scratch_bytes": nbytes})

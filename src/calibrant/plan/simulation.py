@@ -15,8 +15,10 @@ from calibrant.core.errors import PlanError
 from calibrant.core.records import Program
 from calibrant.core.training import Step, Training
 
+PLANNED_ATTRS = ("scratch_offset", "scratch_bytes", "in_place")
 FREE, SCRATCH = -1, -2  # owners of bytes that hold no buffer
 ITEM_BYTES = {"int8": 1, "int32": 4, "float32": 4, "mask": 1}
+CHANNELS_AT_ONCE = 8  # whose values a gradient in place copies to its scratch
 READS_WEIGHT = ("forward", "conv2d_grad")
 
 
@@ -98,7 +100,7 @@ class _Arena:
     """Who wrote each byte last. A view writes and reads on behalf of its parent."""
 
     def __init__(self, training: Training, program: Program) -> None:
-        self.training = training
+        self.training, self.program = training, program
         self.owner: NDArray[np.int32] = np.full(training.arena_bytes, FREE, np.int32)
         self.root = list(range(len(training.buffers)))
         for i, tensor in enumerate(program.tensors):
@@ -142,9 +144,14 @@ class _Arena:
         touched = list(step.inputs)
         if step.kind == "gate" and step.output != step.inputs[0]:
             raise PlanError(f"{where}: expected its first input {self.name(step.inputs[0])} as output, in place")
+        shared = self._shared(step, where) if step.attrs.get("in_place", 0) else -1
         if step.output >= 0:
             for i in step.inputs:
-                if self._meet(self.span(i), self.span(step.output)) and not (in_place and i == step.output):
+                if (
+                    i != shared
+                    and self._meet(self.span(i), self.span(step.output))
+                    and not (in_place and i == step.output)
+                ):
                     raise PlanError(f"{where}: output {self.name(step.output)} at {self.span(step.output)[0]} overlaps "
                                     f"{self.name(i)} at {self.span(i)[0]}, which it reads")  # fmt: skip
             touched.append(step.output)
@@ -160,6 +167,23 @@ class _Arena:
             self.read(step.output, where)
         elif step.output >= 0:
             self.fill(step.output, where)
+
+    def _shared(self, step: Step, where: str) -> int:
+        """The input that a depthwise gradient may overwrite: it reads one block of channels, then writes the same."""
+        op = self.program.ops[step.op]
+        layer, source = self.program.layers[op.layer], self.training.buffers[step.inputs[0]]
+        depthwise = layer.groups == layer.c_in == layer.c_out
+        strides = op.attrs["stride_h"], op.attrs["stride_w"]
+        if step.kind != "conv2d_grad" or step.attrs.get("accumulate", 0) or not depthwise or strides != (1, 1):
+            raise PlanError(f"{where}: expected a depthwise gradient of stride 1 that adds to nothing, in place")
+        if self.span(step.inputs[0]) != self.span(step.output):
+            raise PlanError(
+                f"{where}: expected output {self.name(step.output)} in place of {self.name(step.inputs[0])}"
+            )
+        least = 4 * source.height * source.width * min(layer.c_in, CHANNELS_AT_ONCE)
+        if step.attrs.get("scratch_bytes", 0) < least:
+            raise PlanError(f"{where}: expected {least} bytes of scratch, got {step.attrs.get('scratch_bytes', 0)}")
+        return step.inputs[0]
 
     @staticmethod
     def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
@@ -211,7 +235,7 @@ def _check_versions(training: Training, original: Training, program: Program) ->
 def _versions(training: Training, program: Program) -> Iterator[tuple[object, ...]]:
     writes: dict[int, int] = {}
     for step in training.steps:
-        attrs = tuple(sorted((k, v) for k, v in step.attrs.items() if not k.startswith("scratch_")))
+        attrs = tuple(sorted((k, v) for k, v in step.attrs.items() if k not in PLANNED_ATTRS))
         used = tuple(writes.get(i, 0) for i in (*step.inputs, step.output))
         yield (step.kind, step.inputs, step.output, step.op, step.slice, step.factor, attrs, used)
         if step.output >= 0:

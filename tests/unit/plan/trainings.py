@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from calibrant.core.records import Program
 from calibrant.core.rng import generator
 from calibrant.core.training import Buffer, Slice, Step, Training
-from calibrant.plan import lower
+from calibrant.plan import accesses, lower
+from calibrant.plan.order import predecessors
 from calibrant.quantize import to_integer
 from random_graphs import random_annotated
 
@@ -29,6 +30,17 @@ def random_training(seed: int) -> tuple[Training, Program]:
         at: int(rng.integers(1, program.layers[program.ops[at].layer].c_in + 1)) for at in layers if rng.random() < 0.5
     }
     return Backward(program, start, weights).training(), program
+
+
+def shuffled(training: Training, program: Program, seed: int) -> Training:
+    """The same steps in a random legal order."""
+    before = predecessors(accesses.training(training, program))
+    rng, order, done = generator(seed, "shuffle"), [], 0
+    while len(order) < len(before):
+        ready = [i for i, bits in enumerate(before) if not done >> i & 1 and not bits & ~done]
+        order.append(ready[int(rng.integers(len(ready)))])
+        done |= 1 << order[-1]
+    return replace(training, steps=tuple(training.steps[i] for i in order))
 
 
 @dataclass
