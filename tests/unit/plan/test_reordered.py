@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from calibrant.autodiff import Scheme, differentiate
 from calibrant.autodiff.reference import Reference
@@ -33,22 +32,23 @@ def trainings() -> list[tuple[Training, Program, Constants]]:
 TRAININGS = trainings()
 
 
-@pytest.mark.parametrize("case", range(min(len(TRAININGS), 16)))
-def test_same_parameters(case: int) -> None:
-    training, program, constants = TRAININGS[case]
-    planned = schedule(shuffled(training, program, case), program, alignment=4)
-    t = program.tensors[program.input]
-    rng = generator(case, "samples")
-    runs = [Reference(which, program, constants) for which in (training, planned)]
-    for label in (0, 1):
-        x = rng.integers(-128, 128, (t.height, t.width, t.channels))
-        losses = [run.step(x, label, 1e-3).loss for run in runs]
-        assert losses[0] == losses[1]
-        for run in runs:
-            run.commit(carry=True)
-    for name in ("weights", "bias", "accumulators"):
-        np.testing.assert_array_equal(getattr(runs[0], name), getattr(runs[1], name))
-    assert np.any(runs[0].bias != constants.bias) or np.any(runs[0].accumulators)
+def test_same_parameters() -> None:
+    moved = 0
+    for case, (training, program, constants) in enumerate(TRAININGS[:16]):
+        planned = schedule(shuffled(training, program, case), program, alignment=4)
+        t = program.tensors[program.input]
+        rng = generator(case, "samples")
+        runs = [Reference(which, program, constants) for which in (training, planned)]
+        for label in (0, 1):
+            x = rng.integers(-128, 128, (t.height, t.width, t.channels))
+            losses = [run.step(x, label, 1e-3).loss for run in runs]
+            assert losses[0] == losses[1]
+            for run in runs:
+                run.commit(carry=True)
+        for name in ("weights", "bias", "accumulators"):
+            np.testing.assert_array_equal(getattr(runs[0], name), getattr(runs[1], name), f"{name} of case {case}")
+        moved += bool(np.any(runs[0].accumulators))
+    assert moved > 12  # a few clamp all their logits, and then nothing moves
 
 
 def test_enough_of_them_are_reordered() -> None:
