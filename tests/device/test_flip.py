@@ -13,7 +13,9 @@ from artifacts import make_artifact, make_window
 from calibrant.artifact import Artifact, write
 from calibrant.core.records import FlipSettings
 from calibrant.core.window import encode
-from calibrant.export import export
+from calibrant.export import ExportReport, export
+from calibrant.runtime.blocks import BlockUpdater
+from calibrant.runtime.flip import FlipUpdater
 from calibrant.session import Session
 
 OBSERVE, CALIBRATE, ROLLBACK, PARAMETERS, START = range(3, 8)
@@ -35,10 +37,12 @@ def windows(artifact: Artifact, count: int = WINDOWS) -> list[tuple[np.ndarray, 
     return [make_window(artifact, n, seed=10 + i) for i, n in enumerate((44, 3, 40, 23)[:count])]
 
 
-def open_session(artifact: Artifact, folder: Path) -> Session:
+def open_session(artifact: Artifact, folder: Path, block: int | None = None) -> Session:
     """As firmware works: guarded flips, no gate, no upkeep of the coreset, labeled samples only."""
     write(folder / "model.cal", artifact)
-    return Session.open(folder / "model.cal", gate=False, upkeep=False, unlabeled=False, variant="ref")
+    parts = artifact.program, artifact.constants, artifact.feedback, artifact.settings
+    updater = BlockUpdater(*parts, entries=block) if block else FlipUpdater(*parts)
+    return Session.open(folder / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False, variant="ref")
 
 
 def codes_of(artifact: Artifact, x: np.ndarray) -> np.ndarray:
@@ -65,14 +69,30 @@ def parameters(results: Results, artifact: Artifact) -> tuple[np.ndarray, np.nda
 def test_stream_equals_session(board: str, bits: int, level: str, tmp_path: Path) -> None:
     if board != "generic":
         need_tools()
-    artifact = subject(bits)
-    report = export(artifact, board, "64KB", "flip", tmp_path / "firmware", window=44, build=True)
+    check_stream(subject(bits), board, level, tmp_path)
+
+
+@pytest.mark.parametrize(("board", "block"), [("mps2-an386", 1), ("mps2-an500", 5), ("mps3-an547", 64)])
+def test_blocks_equal_session(board: str, block: int, tmp_path: Path) -> None:
+    """With hardly any memory beside the weights, as a session with a `BlockUpdater`."""
+    need_tools()
+    artifact = subject(4)
+    artifact = replace(artifact, settings=replace(artifact.settings, fraction_max=0.5, steps=60))
+    whole = export(artifact, board, "64KB", "flip", tmp_path / "whole", window=44)
+    report = check_stream(artifact, board, "-O2", tmp_path, block)
+    assert report.total("workspace") < whole.total("workspace") / 2
+    assert report.total("arena") < whole.total("arena")
+
+
+def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, block: int | None = None) -> ExportReport:
+    """Windows through a firmware and through a session."""
+    report = export(artifact, board, "64KB", "flip", tmp_path / "firmware", window=44, block=block, build=True)
     stream = Stream()
     for x, y in windows(artifact):
         learn(stream, artifact, x, y)
     results = run(tmp_path / "firmware", stream, f"OPT={level}", f"BUILD=build{level}")
     moved = 0
-    with open_session(artifact, tmp_path) as session:
+    with open_session(artifact, tmp_path, block) as session:
         for x, y in windows(artifact):
             rows = results.take("<i4", len(x), 1 + len(artifact.classes))
             assert np.array_equal(rows[:, 0], session.predict(x))
@@ -93,6 +113,7 @@ def test_stream_equals_session(board: str, bits: int, level: str, tmp_path: Path
     assert results.rest == 0
     assert moved > 0
     assert report.window == 44
+    return report
 
 
 def project(artifact: Artifact, folder: Path, window: int = 40) -> Path:

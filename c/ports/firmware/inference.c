@@ -26,11 +26,15 @@ float calibrant_score(int32_t k) {
     return (float)(calibrant_output(k) - CALIBRANT_OUTPUT_ZERO_POINT) * calibrant_score_scale[k];
 }
 
-int32_t calibrant_infer(const int8_t *x) {
+int32_t calibrant_class(void) {
     int32_t best = 0;
-    if (x != calibrant_input()) memcpy(calibrant_input(), x, CALIBRANT_INPUT_BYTES);
-    calibrant_forward();
     for (int32_t k = 1; k < CALIBRANT_CLASSES; k++)
         if (calibrant_score(k) > calibrant_score(best)) best = k;
     return best;
+}
+
+int32_t calibrant_infer(const int8_t *x) {
+    if (x != calibrant_input()) memcpy(calibrant_input(), x, CALIBRANT_INPUT_BYTES);
+    calibrant_forward();
+    return calibrant_class();
 }

@@ -16,8 +16,9 @@ int8_t *calibrant_input(void);
 /* The class of a sample, 0 to CALIBRANT_CLASSES - 1; of equal scores the lowest class. `x` may be calibrant_input(). */
 int32_t calibrant_infer(const int8_t *x);
 
-/* What the last inference gave class k: the raw integer, and as a real number (a logit). */
+/* What the last inference gave class k: the raw integer, and as a real number (a logit). And its class again. */
 int32_t calibrant_output(int32_t k);
 float calibrant_score(int32_t k);
+int32_t calibrant_class(void);
 
 #endif

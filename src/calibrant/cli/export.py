@@ -22,9 +22,28 @@ def export(
         ),
     ],
     target: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The project's folder, created.")],
-    updater: Annotated[str, typer.Option("--updater", help="How it adapts: flip, or none.")] = "flip",
+    updater: Annotated[str, typer.Option("--updater", help="How it adapts: flip, sparse, or none.")] = "flip",
     window: Annotated[
-        int | None, typer.Option("--window", min=1, metavar="N", help="Labeled samples that it learns from at once.")
+        int | None,
+        typer.Option(
+            "--window",
+            min=1,
+            metavar="N",
+            help="Samples that flips learn from at once.",
+            show_default="as many as fit, up to 40",
+        ),
+    ] = None,
+    block: Annotated[
+        int | None,
+        typer.Option("--block", min=1, help="Flip so many weights at a time: hardly any memory.", show_default="all"),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option("--scheme", help="What --updater sparse trains, as for `prepare`.", show_default="the artifact's"),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", min=1, help="Samples whose gradients --updater sparse sums.", show_default="1"),
     ] = None,
     build: Annotated[
         bool, typer.Option("--build", help="Compile it too, and hold the image against the table.")
@@ -41,7 +60,17 @@ def export(
     from calibrant.artifact import read
 
     report = exports.export(
-        read(artifact, verify=verify), board, ram, updater, target, window=window, force=force, build=build
+        read(artifact, verify=verify),
+        board,
+        ram,
+        updater,
+        target,
+        window=window,
+        block=block,
+        scheme=scheme,
+        batch=batch,
+        force=force,
+        build=build,
     )
     if json:
         emit(_facts(report) | {"folder": str(target)})

@@ -8,6 +8,7 @@ from calibrant.artifact import Artifact
 from calibrant.core.size import parse_size
 from calibrant.export import firmware, image, project
 from calibrant.export.boards import BOARDS, Board, board
+from calibrant.export.design import Wishes
 from calibrant.export.firmware import UPDATERS
 from calibrant.export.manual import manual
 from calibrant.export.report import Block, ExportReport, check
@@ -24,6 +25,9 @@ def export(
     folder: Path | str,
     *,
     window: int | None = None,
+    block: int | None = None,
+    scheme: str | None = None,
+    batch: int | None = None,
     force: bool = False,
     build: bool = False,
 ) -> ExportReport:
@@ -37,11 +41,18 @@ def export(
     ram : int or str
         Limit in bytes for everything that changes, stack included; see `core.size.parse_size`.
     updater : str
-        One of `UPDATERS`: 'none' only infers.
+        One of `UPDATERS`: 'sparse' trains, 'flip' moves single integers, 'none' only infers.
     folder : Path or str
         Created; it appears whole or not at all.
     window : int, optional
-        Labeled samples to learn from at once.
+        Labeled samples that flips learn from at once; as many as fit, up to 40, without.
+    block : int, optional
+        Pairs of output and input channels whose weights a flip step moves, see `runtime.blocks`; all layers without,
+        which takes more memory.
+    scheme : str, optional
+        What sparse training trains, see `calibrant.autodiff.named`; what the artifact says without.
+    batch : int, optional
+        Samples that sparse training sums the gradients of; 1 without, which takes no memory for sums.
     force : bool
         Replace an exported project.
     build : bool
@@ -57,6 +68,8 @@ def export(
         An unknown board or updater, a folder that is in the way, or nothing to build with.
     BudgetError
         It does not fit; says by how much and what would.
+    ModelError
+        What should be trained has no gradient, or the scheme does not fit.
     PlanError
         The artifact's program or constants are invalid.
     """
@@ -65,11 +78,12 @@ def export(
     if build:
         image.check_tools(target)
     Engine(artifact.program, artifact.constants, "ref")  # refuses what could read or write out of bounds
-    made = firmware.compose(artifact, target, limit, updater, window)
+    wishes = Wishes(window, block, scheme, batch)
+    made = firmware.compose(artifact, target, limit, updater, wishes)
     report = made.report
     over = report.ram_bytes > report.ram_limit
-    check(report, target, firmware.alternatives(artifact, target, report) if over else ())
-    marks = project.board_makefile(target, made.compiled, report)
+    check(report, target, firmware.alternatives(artifact, target, report, wishes) if over else ())
+    marks = project.board_makefile(target, made.compiled, made.stream, report)
     with project.staging(folder) as staged:
         for name, text in {**made.files, project.MARK: marks}.items():
             (staged / name).write_text(text, encoding="utf-8")

@@ -5,31 +5,63 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from calibrant.artifact import Artifact
+from calibrant.core.errors import DataError
 from calibrant.core.records import Program
 from calibrant.export import model
+from calibrant.export.report import aligned
 from calibrant.plan import compact
 from calibrant.plan.stripes import choose, split
+
+_WIDTH = {"i": 4, "q": 8, "d": 8, "f": 4, "h": 2, "?": 1}  # bytes of a field; everything else is an address
+
+SHARED_FILES = {"weight_commit": "weight_update", "bias_commit": "bias_update"}  # kernels that share another's file
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller may ask of an updater: flips a `window` of samples and how large a `block` they move at once,
+    sparse training a `scheme` by name and a `batch`."""
+
+    window: int | None = None
+    block: int | None = None
+    scheme: str | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
 class Design:
     """Parts of a firmware before they become files.
 
-    `forward` is the C text that runs the network; `kernels`, `device` and `parts` name the sources of c/ref, c/device
-    and c/ports/firmware; `headers` the further ones under c/include; `sizes` go to model.h. `window` is 0 where nothing
-    is learned.
+    `functions` is the C text that runs the network. `kernels` and `training_kernels` name what it calls. `parts` of
+    c/ports/firmware are the caller's to include, `private` ones and `private_headers` are not; `device` names sources
+    of c/device. `headers` are further ones under c/include. `sizes` go to model.h; `macros`, `includes` and
+    `prototypes` to tables.h. `window` is 0 where none is kept; `adapts` says whether there are slots.
     """
 
     program: Program
     text: model.Text
-    forward: str
+    functions: str
     kernels: tuple[str, ...]
+    training_kernels: tuple[str, ...] = ()
     parts: tuple[str, ...] = ("inference",)
+    private: tuple[str, ...] = ()
+    private_headers: tuple[str, ...] = ()
     device: tuple[str, ...] = ()
     device_headers: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
+    macros: Mapping[str, str] = field(default_factory=dict)
+    includes: tuple[str, ...] = ()
+    prototypes: tuple[str, ...] = ()
     window: int = 0
+    adapts: bool = False
+
+    @property
+    def kernel_files(self) -> tuple[str, ...]:
+        """Sources of c/ref."""
+        shared = (SHARED_FILES.get(name, name) for name in self.training_kernels)
+        return tuple(dict.fromkeys((*self.kernels, *shared)))
 
 
 def planned(program: Program, room: int | None = None) -> Program:
@@ -47,3 +79,31 @@ def planned(program: Program, room: int | None = None) -> Program:
     found = choose(program, limit=room)
     striped = split(program, found.ops, found.count) if found.ops else plain
     return striped if striped.arena_bytes < plain.arena_bytes else plain
+
+
+def record_bytes(fields: str, pointer_bytes: int) -> int:
+    """Size of a C struct with naturally aligned fields: P an address, i int32, h int16, q int64, f float, d double,
+    ? bool.
+
+    Examples
+    --------
+    >>> record_bytes("iPq", 4), record_bytes("?d", 4)
+    (16, 16)
+    """
+    widths = [_WIDTH.get(field, pointer_bytes) for field in fields]
+    end = 0
+    for width in widths:
+        end = aligned(end, width) + width
+    return aligned(end, max(widths))
+
+
+def require_coreset(artifact: Artifact, updater: str) -> None:
+    """Refuse to adapt where nothing could be verified.
+
+    Raises
+    ------
+    DataError
+        The artifact has no coreset.
+    """
+    if len(artifact.coreset.y) == 0:
+        raise DataError(f"--updater {updater}: expected a coreset to verify on, the artifact has none")

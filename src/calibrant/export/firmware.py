@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.core.version import VERSION
-from calibrant.export import flip, model, none
+from calibrant.export import flip, model, none, sparse
 from calibrant.export.boards import BOARDS, Board
-from calibrant.export.design import Design, planned
+from calibrant.export.design import Design, Wishes, planned
 from calibrant.export.report import ExportReport
 from calibrant.export.sources import HEADERS
 
-UPDATERS: Mapping[str, Callable[[Artifact, Board, int, int | None], Design]] = {
+UPDATERS: Mapping[str, Callable[[Artifact, Board, int, Wishes], Design]] = {
+    "sparse": sparse.design,
     "flip": flip.design,
     "none": none.design,
 }
@@ -25,16 +26,17 @@ class Firmware:
     """A project before it is written.
 
     files : name -> text of generated files; copies : name -> name under the root of the C sources; compiled : the
-    names that are compiled, in order.
+    names that are compiled, in order; stream : those of the program around the model beside its main file.
     """
 
     report: ExportReport
     files: Mapping[str, str]
     copies: Mapping[str, str]
     compiled: tuple[str, ...]
+    stream: tuple[str, ...]
 
 
-def compose(artifact: Artifact, board: Board, ram: int, updater: str, window: int | None) -> Firmware:
+def compose(artifact: Artifact, board: Board, ram: int, updater: str, wishes: Wishes) -> Firmware:
     """The firmware of a checked artifact; whether it fits is for `report.check` to say.
 
     Raises
@@ -42,13 +44,13 @@ def compose(artifact: Artifact, board: Board, ram: int, updater: str, window: in
     DataError
         An unknown updater, one that the artifact does not support, an option that it has no use for, or more RAM than
         the board has.
-    PlanError
-        The artifact's program cannot be planned.
+    ModelError, PlanError
+        The artifact's program cannot be trained or planned.
     """
     if updater not in UPDATERS:
         raise DataError(f"--updater: expected one of {', '.join(UPDATERS)}, got {updater!r}")
     granted = board.granted(ram)
-    made = UPDATERS[updater](artifact, board, granted - board.stack_bytes, window)
+    made = UPDATERS[updater](artifact, board, granted - board.stack_bytes, wishes)
     report = ExportReport(
         board=board.name,
         updater=updater,
@@ -57,19 +59,20 @@ def compose(artifact: Artifact, board: Board, ram: int, updater: str, window: in
         stack_bytes=board.stack_bytes,
         blocks=tuple(made.text.blocks),
     )
-    copies = {f"include/{header}": f"include/{header}" for header in (*HEADERS, *made.headers)}
-    copies |= {f"firmware/{part}.{kind}": f"ports/firmware/{part}.{kind}" for part in made.parts for kind in "hc"}
-    compiled = {f"kernels/{name}.c": f"ref/{name}.c" for name in made.kernels}
+    compiled = {f"firmware/{part}.c": f"ports/firmware/{part}.c" for part in (*made.parts, *made.private)}
+    compiled |= {f"kernels/{name}.c": f"ref/{name}.c" for name in made.kernel_files}
     compiled |= {f"device/{name}.c": f"device/{name}.c" for name in made.device}
-    copies |= compiled
+    copies = {f"include/{header}": f"include/{header}" for header in (*HEADERS, *made.headers)}
+    own_headers = (*made.parts, *made.private, *made.private_headers)
+    copies |= {f"firmware/{part}.h": f"ports/firmware/{part}.h" for part in own_headers}
     copies |= {f"device/{name}": f"device/{name}" for name in made.device_headers}
-    adapt = f"stream_{updater}.c"
-    copies |= {"port/stream.c": "ports/stream.c", "port/stream.h": "ports/stream.h", f"port/{adapt}": f"ports/{adapt}"}
-    sources = ("model.c", *(f"firmware/{part}.c" for part in made.parts), *compiled)
-    return Firmware(report, _files(made), copies, sources)
+    stream = (f"stream_{updater}.c", *(("stream_slots.c",) if made.adapts else ()))
+    copies |= {f"port/{name}": f"ports/{name}" for name in ("stream.c", "stream.h", *stream)}
+    adapting = tuple(f"port/{name}" for name in stream)
+    return Firmware(report, _files(made), {**copies, **compiled}, ("model.c", *compiled), adapting)
 
 
-def alternatives(artifact: Artifact, board: Board, report: ExportReport) -> list[str]:
+def alternatives(artifact: Artifact, board: Board, report: ExportReport, wishes: Wishes) -> list[str]:
     """What could be asked for instead of a firmware that needs more RAM than granted: options and their bytes."""
     needed, room = report.ram_bytes, report.ram_limit - report.stack_bytes
     found = []
@@ -79,30 +82,39 @@ def alternatives(artifact: Artifact, board: Board, report: ExportReport) -> list
         larger = [other.name for other in BOARDS.values() if other.ram is not None and other.ram.nbytes >= needed]
         found += [f"--board {name} --ram {needed}" for name in larger[:1]]
     if report.updater == "flip":
-        window = flip.most_samples(artifact, planned(artifact.program), board, room, report.window - 1)
+        program, block = planned(artifact.program), wishes.block or 0
+        window = flip.most_samples(artifact, program, board, room, report.window - 1, block)
         found += [f"--window {window}"] if window else []
-    for updater in ("flip", "none"):
-        if list(UPDATERS).index(updater) > list(UPDATERS).index(report.updater):
-            blocks = UPDATERS[updater](artifact, board, room, None).text.blocks
-            other = replace(report, updater=updater, blocks=tuple(blocks)).ram_bytes
-            found += [f"--updater {updater} ({other:,})"] if other <= report.ram_limit else []
+        if not block and flip.ram_bytes(artifact, program, board, report.window, flip.USUAL_BLOCK) <= room:
+            found.append(f"--block {flip.USUAL_BLOCK}")
+    for updater in list(UPDATERS)[list(UPDATERS).index(report.updater) + 1 :]:
+        try:
+            blocks = UPDATERS[updater](artifact, board, room, Wishes()).text.blocks
+        except DataError:  # this artifact does not have it
+            continue
+        other = replace(report, updater=updater, blocks=tuple(blocks)).ram_bytes
+        found += [f"--updater {updater} ({other:,})"] if other <= report.ram_limit else []
     return found
 
 
 def _files(made: Design) -> dict[str, str]:
     stamp = f"/* Written by calibrant {VERSION}; export again instead of editing. */\n"
-    kernels = "".join(f"void cal_{kernel}_s8__ref(const cal_args *args);\n" for kernel in made.kernels)
+    kernels = [f"void cal_{name}_s8__ref(const cal_args *args);\n" for name in made.kernels]
+    kernels += [f"cal_training_kernel cal_{name}_f32__ref;\n" for name in made.training_kernels]
     parts = "".join(f'#include "firmware/{part}.h"\n' for part in made.parts)
+    included = "".join(f'#include "{name}"\n' for name in ("calibrant/kernel.h", *made.includes, "model.h"))
+    macros = {"INPUT_SCALE": model.input_scale(made.program), **made.macros}
+    defined = "".join(f"#define CALIBRANT_{name} {value}\n" for name, value in macros.items())
+    declared = "".join(made.text.types + made.text.declarations)
+    prototypes = "\n".join(("void calibrant_forward(void); /* arena to arena */", *made.prototypes))
     return {
         "model.h": (
             f"{stamp}#ifndef CALIBRANT_MODEL_H\n#define CALIBRANT_MODEL_H\n\n"
             f"{model.enumeration({**model.sizes(made.program), **made.sizes})}\n{parts}\n#endif\n"
         ),
         "tables.h": (
-            f"{stamp}#ifndef CALIBRANT_TABLES_H\n#define CALIBRANT_TABLES_H\n\n"
-            f'#include "calibrant/kernel.h"\n#include "model.h"\n\n{model.enumeration(model.places(made.program))}'
-            f"#define CALIBRANT_INPUT_SCALE {model.input_scale(made.program)}\n\n{''.join(made.text.types)}"
-            f"{''.join(made.text.declarations)}\nvoid calibrant_forward(void); /* arena to arena */\n\n#endif\n"
+            f"{stamp}#ifndef CALIBRANT_TABLES_H\n#define CALIBRANT_TABLES_H\n\n{included}\n"
+            f"{model.enumeration(model.places(made.program))}{defined}\n{declared}\n{prototypes}\n\n#endif\n"
         ),
-        "model.c": f'{stamp}#include "tables.h"\n\n{kernels}\n{"".join(made.text.parts)}\n{made.forward}',
+        "model.c": f'{stamp}#include "tables.h"\n\n{"".join(kernels)}\n{"".join(made.text.parts)}\n{made.functions}',
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,19 +13,19 @@ from calibrant.core.errors import DataError
 from calibrant.core.records import Layer, Program
 from calibrant.export import model, tables
 from calibrant.export.boards import Board
-from calibrant.export.design import Design, planned
+from calibrant.export.design import Design, Wishes, planned, record_bytes, require_coreset
 from calibrant.export.report import IMAGE_ALIGNMENT, aligned
 from calibrant.memory.coreset import Pool
 from calibrant.policy.verification import split
 
 USUAL_WINDOW = 40  # from here on some samples are held back to verify on
+USUAL_BLOCK = 64  # pairs of channels
 PAGE = 64  # CAL_SLOT_PAGE
 _DEVICE = ("block_flip", "blocks", "calibration", "evaluation", "flip", "gradient", "layout", "persistence", "proposal",
            "sha256", "statistics", "verification")  # fmt: skip
 # Fields of cal_calibrator in order: P an address, i int32, q int64, d double, f float, ? bool.
-_CALIBRATOR = "PPPfPiPPPPPiPPi" + "dddddi?" + "PqPPPPP" + "iiiiiPii"
+_CALIBRATOR = "PPPfPiPPPPPiPPi" + "dddddi?h" + "PqPPPPP" + "iiiiiPii"
 _PROGRAM = "PPPiiiiiqqqq"
-_WIDTH = {"i": 4, "q": 8, "d": 8, "f": 4, "?": 1}
 
 
 @dataclass(frozen=True)
@@ -37,24 +38,12 @@ class Needs:
     workspace: int
 
 
-def record_bytes(fields: str, pointer_bytes: int) -> int:
-    """Size of a C struct with naturally aligned fields.
-
-    Examples
-    --------
-    >>> record_bytes("iPq", 4), record_bytes("?d", 4)
-    (16, 16)
-    """
-    widths = [_WIDTH.get(field, pointer_bytes) for field in fields]
-    end = 0
-    for width in widths:
-        end = aligned(end, width) + width
-    return aligned(end, max(widths))
-
-
-def needs(program: Program, coreset: int, window: int, artifact: Artifact) -> Needs:
-    """As c/device counts them, see calibrant/calibration.h; `coreset` and `window` in samples."""
+def needs(program: Program, coreset: int, window: int, block: int, artifact: Artifact) -> Needs:
+    """As c/device counts them, see calibrant/calibration.h; `coreset` and `window` in samples, `block` 0 for all layers
+    at once."""
     held = split(window, _limits(artifact)["holdout"])[1].size
+    if block:
+        return Needs(_block_bytes(program.layers, block, window, held), 0, 0, 8 * window)
     channels = program.channel_count if artifact.settings.bias else 0
     slopes = sum(layer.c_out * (layer.c_in // layer.groups) for layer in program.layers)
     undo = sum(n.weight_count if n.bits == 8 else -(-n.weight_count // 8) for n in program.layers)
@@ -66,6 +55,17 @@ def needs(program: Program, coreset: int, window: int, artifact: Artifact) -> Ne
     widest = 8 * max(layer.c_out for layer in program.layers)
     return Needs(fixed, samples * (head + max(records)), samples * (head + sum(records)),
                  max(1024, 8 * window, 4 * samples, widest))  # fmt: skip
+
+
+def _block_bytes(layers: Sequence[Layer], block: int, window: int, held: int) -> int:
+    rows = entries = undo = 0
+    for layer in layers:
+        depth, taps = layer.c_in // layer.groups, layer.kernel_h * layer.kernel_w
+        height, width = min(layer.c_out, max(1, block // depth)), min(block, depth)
+        rows, entries = max(rows, height), max(entries, height * width)
+        weights = height * width * taps
+        undo = max(undo, weights if layer.bits == 8 else -(-weights // 8))
+    return aligned(10 * entries + 14 * rows + 8 + 4 * held + undo + -(-entries // 8) + -(-window // 8), 8)
 
 
 def _statistics(program: Program, index: int) -> int:
@@ -82,23 +82,27 @@ def slot_bytes(layers: tuple[Layer, ...], channels: int) -> int:
     return PAGE + aligned(payload + 4, PAGE)
 
 
-def design(artifact: Artifact, board: Board, room: int, window: int | None) -> Design:
+def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Design:
     """The design; `room` are bytes of RAM without the stack. What remains of it serves the statistics, up to all.
 
-    Without a `window` it is the largest that fits, up to `USUAL_WINDOW`.
+    Without a window asked for it is the largest that fits, up to `USUAL_WINDOW`.
 
     Raises
     ------
     DataError
-        The coreset is empty, so nothing could be verified.
+        The coreset is empty, so nothing could be verified, or something is asked for that flips have no use for.
     """
-    if len(artifact.coreset.y) == 0:
-        raise DataError("--updater flip: expected a coreset to verify on, the artifact has none; prepare it with one")
+    if wishes.scheme is not None or wishes.batch is not None:
+        raise DataError("--scheme, --batch: expected with --updater sparse, got --updater flip")
+    require_coreset(artifact, "flip")
     program, pool = planned(artifact.program), Pool.of(artifact.coreset)
-    fits = most_samples(artifact, program, board, room, USUAL_WINDOW) if window is None else window
+    block = wishes.block or 0
+    if not 0 <= block < 2**16:
+        raise DataError(f"--block: expected 1 to 65,535 pairs of channels, got {block}")
+    fits = wishes.window or most_samples(artifact, program, board, room, USUAL_WINDOW, block)
     window = max(1, fits)
-    found = needs(program, len(pool), window, artifact)
-    left = max(0, room // IMAGE_ALIGNMENT * IMAGE_ALIGNMENT - ram_bytes(artifact, program, board, window))
+    found = needs(program, len(pool), window, block, artifact)
+    left = max(0, room // IMAGE_ALIGNMENT * IMAGE_ALIGNMENT - ram_bytes(artifact, program, board, window, block))
     statistics = min(aligned(found.least, 8) + left, aligned(found.most, 8))
     text = model.Text()
     arena = max(program.arena_bytes, found.workspace)
@@ -122,7 +126,7 @@ def design(artifact: Artifact, board: Board, room: int, window: int | None) -> D
         for i, n in enumerate(program.layers)
     }
     model.define_tables(text, artifact, program, board.pointer_bytes, trained)
-    _define_setup(text, artifact, program, board, (window, len(pool), statistics))
+    _define_setup(text, artifact, program, board, (window, len(pool), statistics, block))
     sizes = {
         "WINDOW": window,
         "WEIGHTS": program.weight_count,
@@ -140,12 +144,13 @@ def design(artifact: Artifact, board: Board, room: int, window: int | None) -> D
         headers=("calibrant/calibration.h", "calibrant/fmath.h"),
         sizes=sizes,
         window=window,
+        adapts=True,
     )
 
 
-def ram_bytes(artifact: Artifact, program: Program, board: Board, window: int) -> int:
+def ram_bytes(artifact: Artifact, program: Program, board: Board, window: int, block: int) -> int:
     """The least RAM, without the stack, that the planned program needs with a window of so many samples."""
-    found = needs(program, len(Pool.of(artifact.coreset)), window, artifact)
+    found = needs(program, len(Pool.of(artifact.coreset)), window, block, artifact)
     blocks = (
         max(program.arena_bytes, found.workspace),
         program.weight_count,
@@ -158,9 +163,9 @@ def ram_bytes(artifact: Artifact, program: Program, board: Board, window: int) -
     return aligned(sum(aligned(nbytes) for nbytes in blocks), IMAGE_ALIGNMENT)
 
 
-def most_samples(artifact: Artifact, program: Program, board: Board, room: int, limit: int) -> int:
+def most_samples(artifact: Artifact, program: Program, board: Board, room: int, limit: int, block: int) -> int:
     """The largest window up to `limit` that fits, 0 if none does."""
-    return next((n for n in range(limit, 0, -1) if ram_bytes(artifact, program, board, n) <= room), 0)
+    return next((n for n in range(limit, 0, -1) if ram_bytes(artifact, program, board, n, block) <= room), 0)
 
 
 def _sample(program: Program) -> int:
@@ -180,10 +185,10 @@ def _sensed(at: int, layer: int) -> tuple[str, str]:
 
 
 def _define_setup(
-    text: model.Text, artifact: Artifact, program: Program, board: Board, counts: tuple[int, int, int]
+    text: model.Text, artifact: Artifact, program: Program, board: Board, counts: tuple[int, int, int, int]
 ) -> None:
     """The records that c/device reads: program, constants, and what its state starts with."""
-    window, coreset, statistics = counts
+    window, coreset, statistics, block = counts
     limits, settings = _limits(artifact), artifact.settings
     sections = {"tensors": "calibrant_tensors", "layers": "calibrant_layers", "ops": "calibrant_ops"}
     fields: dict[str, object] = {
@@ -211,6 +216,7 @@ def _define_setup(
         "holdout": float(limits["holdout"]).hex(),
         "steps": settings.steps,
         "bias": int(settings.bias),
+        "block": block,
     }
     setup = tables.record(
         {

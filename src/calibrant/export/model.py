@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -150,13 +150,16 @@ def _calls(program: Program, trained: Mapping[int, tuple[str, str]]) -> Iterable
         yield tables.record(call)
 
 
-def forward(program: Program, around: Callable[[int, int], tuple[str, str]] | None = None) -> str:
-    """The function that runs the network over the arena: one line an op.
+def forward(
+    program: Program, around: Callable[[int, int], tuple[str, str]] | None = None, order: Sequence[int] | None = None
+) -> str:
+    """The function that runs the network over the arena: one line an op, in `order` or as the program has them.
 
     `around` gives, of the op at some place and its layer, what to say before and after it.
     """
     lines = []
-    for at, op in enumerate(program.ops):
+    for at in range(len(program.ops)) if order is None else order:
+        op = program.ops[at]
         name = program.layers[op.layer].name if op.layer >= 0 else op.kind
         before, after = around(at, op.layer) if around and op.layer >= 0 else ("", "")
         call = f"cal_{sources.kernels()[op.kind]}_s8__ref(&calibrant_calls[{at}]);"

@@ -6,19 +6,20 @@ from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.export import model
 from calibrant.export.boards import Board
-from calibrant.export.design import Design, planned
+from calibrant.export.design import Design, Wishes, planned
 
 
-def design(artifact: Artifact, board: Board, room: int, window: int | None) -> Design:
+def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Design:
     """The design; `room` are bytes of RAM without the stack.
 
     Raises
     ------
     DataError
-        A window is asked for.
+        Anything is asked for.
     """
-    if window is not None:
-        raise DataError("--window: a firmware that does not adapt has no window; choose --updater flip or sparse")
+    for name, value in vars(wishes).items():
+        if value is not None:
+            raise DataError(f"--{name}: a firmware that does not adapt has none; choose --updater flip or sparse")
     program = planned(artifact.program, room)
     text = model.Text()
     text.memory("uint8_t", "arena", program.arena_bytes, 1, "arena", "arena of activations")

@@ -76,14 +76,14 @@ def port_copies(board: Board) -> dict[str, str]:
     return {**places, "port/port.h": "ports/port.h"}
 
 
-def board_makefile(board: Board, compiled: Sequence[str], report: ExportReport) -> str:
+def board_makefile(board: Board, compiled: Sequence[str], stream: Sequence[str], report: ExportReport) -> str:
     """board.mk: what the Makefile must know of this export."""
     lines = {
         "BOARD": board.name,
         "FLAGS": board.flags,
         "PACKAGES": " ".join(board.packages),
         "SOURCES": " ".join(compiled),
-        "ADAPT": f"port/stream_{report.updater}.c",
+        "ADAPT": " ".join(stream),
     }
     if board.code and board.constants and board.ram:
         lines |= {

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts import make_artifact
-from calibrant.core.errors import BudgetError, CalibrantError, DataError, PlanError
+from artifacts import make_artifact, make_sparse_artifact
+from calibrant.core.errors import BudgetError, CalibrantError, DataError, ModelError, PlanError
 from calibrant.core.records import Coreset
 from calibrant.export import BOARDS, UPDATERS, export
 
@@ -39,13 +39,14 @@ def refused(error: type[CalibrantError], place: Path, *words: str, **options: ob
 @pytest.mark.parametrize("board", BOARDS)
 @pytest.mark.parametrize("updater", UPDATERS)
 def test_only_what_is_used(board: str, updater: str, tmp_path: Path) -> None:
-    export(ARTIFACT, board, "64KB", updater, tmp_path / "firmware")
+    export(make_sparse_artifact(), board, "64KB", updater, tmp_path / "firmware")
     written = files(tmp_path / "firmware")
     assert {"Makefile", "README.md", "model.c", "model.h", "tables.h", "board.mk"} <= written
     kernels = {name for name in written if name.startswith("kernels/")}
     assert {"kernels/conv2d.c", "kernels/mean.c"} <= kernels
     assert not {"kernels/add.c", "kernels/max_pool2d.c", "kernels/table.c", "kernels/conv2d_taps.c"} & kernels
-    assert ("firmware/calibration.c" in written) == (updater == "flip")
+    assert ("firmware/calibration.c" in written) == ("device/flip.c" in written) == (updater == "flip")
+    assert ("firmware/training.c" in written) == ("kernels/loss.c" in written) == (updater == "sparse")
     text = (tmp_path / "firmware" / "model.c").read_text()
     assert "malloc" not in text
     assert "conv2d_s8__ref(&calibrant_calls[0]);" in text
@@ -91,26 +92,28 @@ def test_bad_options(tmp_path: Path) -> None:
     refused(DataError, tmp_path, "--ram", "mps3-an547 has 524,288", board_name="mps3-an547", ram="1MB")
     refused(DataError, tmp_path, "size", "'lots'", ram="lots")
     refused(DataError, tmp_path, "--window", "--updater flip", updater="none", window=8)
+    refused(DataError, tmp_path, "--batch", "--updater sparse", batch=4)
+    refused(DataError, tmp_path, "--block", "70000", block=70000)
+    refused(DataError, tmp_path, "no training step", "--form sparse", updater="sparse")
+    sparse = {"artifact": make_sparse_artifact(), "updater": "sparse"}
+    refused(DataError, tmp_path, "--window", **sparse, window=8)
+    refused(ModelError, tmp_path, "scheme", "'best'", **sparse, scheme="best")
 
 
 def test_does_not_fit(tmp_path: Path) -> None:
     """It says by how much, and what it offers instead does fit."""
     line = refused(BudgetError, tmp_path, "mps2-an386 grants 6,400 bytes", "over", "stack 4,096", ram=6400, window=40)
-    offered = re.findall(r"--ram (\d+)|--window (\d+)|--updater (none)", line)
-    assert len(offered) == 3
-    for at, (ram, window, updater) in enumerate(offered):
-        report = export(
-            ARTIFACT,
-            "mps2-an386",
-            int(ram) if ram else 6400,
-            updater or "flip",
-            tmp_path / str(at),
-            window=int(window) if window else None if updater else 40,
-        )
+    offered = re.findall(r"--(ram|window|block|updater) (\w+)", line)
+    assert [name for name, _ in offered] == ["ram", "window", "block", "updater"]
+    for name, value in offered:
+        asked = {"ram": 6400, "window": 40, "updater": "flip", name: value if name == "updater" else int(value)}
+        if name == "updater":
+            del asked["window"]
+        report = export(ARTIFACT, "mps2-an386", folder=tmp_path / name, **asked)  # type: ignore[arg-type]
         assert report.ram_bytes <= report.ram_limit
-    window = int(offered[1][1])
+    larger = {"ram": 6400, "updater": "flip", "window": int(offered[1][1]) + 1}
     with pytest.raises(BudgetError):
-        export(ARTIFACT, "mps2-an386", 6400, "flip", tmp_path / "more", window=window + 1)
+        export(ARTIFACT, "mps2-an386", folder=tmp_path / "more", **larger)  # type: ignore[arg-type]
     line = refused(BudgetError, tmp_path, "grants 4,096", ram=4096, updater="none")
     assert "--updater" not in line
 
