@@ -1,8 +1,8 @@
 """Finds the learning rates of `bench sparse`: the table of calibrant.bench.sparse.rates.
 
-Every default row of MCUNet-5FPS on CIFAR-10 is trained as the tables' rows of seed 0 are, at rates a factor of 2 apart,
-and judged on 1,000 training images that no row of that seed trains on. A row begins at what its method takes for the
-100KB scheme, with its two neighbors, and goes on while the best lies at the edge of what it tried; of rates within
+MCUNet-5FPS on CIFAR-10, one scheme of each kind, is trained as the tables' rows of seed 0 are, at rates a factor of 2
+apart, and judged on 2,000 training images that no row of that seed trains on. A row begins at what its method takes for
+the 100KB scheme, with its two neighbors, and goes on while the best lies at the edge of what it tried; of rates within
 half a point of the best the one of the lowest loss wins. Every training is kept in OUT: the same command continues.
 
     .venv/bin/python benchmarks/tune_sparse.py --data ../shared/data --out OUT/tune-sparse --jobs 2
@@ -30,7 +30,8 @@ from calibrant.bench.workspace import Workspace
 
 START = {"qas": 0.01, "qas-direct": 0.00125, "plain": 0.01, "float": 0.01}
 EQUAL = 0.005  # differences of accuracy below this decide nothing
-JUDGES = 1000
+JUDGES = 2000
+SCHEMES = ("classifier", "bias-20", "last-6", LIKE, "full")
 
 
 def main() -> None:
@@ -38,15 +39,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--schemes", nargs="+", help="only these")
-    parser.add_argument("--methods", nargs="+", help="only these")
+    parser.add_argument("--schemes", nargs="+", default=SCHEMES)
+    parser.add_argument("--methods", nargs="+", default=list(START))
+    parser.add_argument("--train", type=int, help="samples, if not as many as the tables")
+    parser.add_argument("--epochs", type=int, help="if not as many as the tables")
     options = parser.parse_args()
     root = data.folder(options.data)
-    cells = plan(Options(options.out, root, schemes=options.schemes, seeds=(0,)), root)
+    asked = Options(options.out, root, schemes=options.schemes, seeds=(0,), train=options.train, epochs=options.epochs)
     rows = {
         (cell.scheme, cell.method): replace(cell, subject=replace(cell.subject, held=True, test=JUDGES))
-        for cell in cells
-        if options.methods is None or cell.method in options.methods
+        for cell in plan(asked, root)
+        if cell.method in options.methods
     }
     tuner = Tuner(root, Workspace(options.out), options.jobs)
     first = {place: cell for place, cell in rows.items() if place[0] == LIKE}

@@ -29,7 +29,7 @@ class Sizes:
     augmented: bool
 
 
-QUICK = Sizes(2000, 1000, Recipe(epochs=9, warmup=1, batch=16, rate=0.0), augmented=False)
+QUICK = Sizes(2000, None, Recipe(epochs=9, warmup=1, batch=16, rate=0.0), augmented=False)
 # Lin et al., NeurIPS 2022, appendix: 50 epochs beside 5 of warm-up; no momentum, as on a device.
 FULL = Sizes(None, None, Recipe(epochs=50, warmup=5, batch=16, rate=0.0), augmented=True)
 

@@ -1,7 +1,7 @@
 """Learning rates of every row, as `benchmarks/tune_sparse.py` found them on samples that no table judges on.
 
-MCUNet-5FPS on CIFAR-10, seed 0: trained as the table's rows of that seed, judged on 1,000 training samples that are in
-no row's training set. The script tries factors of 2 up and down until the best lies inside, and prints this table:
+MCUNet-5FPS on CIFAR-10, seed 0: trained as the table's rows of that seed, judged on 2,000 training samples that are in
+no such row's training set. The script tries factors of 2 up and down until the best lies inside, and prints this table:
 
     .venv/bin/python benchmarks/tune_sparse.py --data ../shared/data --out OUT/tune-sparse
 

@@ -54,7 +54,7 @@ def sparse(
         typer.Option("--train", min=1, help="Training samples.", show_default="2000", rich_help_panel=TRAINING),
     ] = None,
     test: Annotated[
-        int | None, typer.Option("--test", min=1, help="Test samples.", show_default="1000", rich_help_panel=TRAINING)
+        int | None, typer.Option("--test", min=1, help="Test samples.", show_default="all", rich_help_panel=TRAINING)
     ] = None,
     epochs: Annotated[
         int | None,
