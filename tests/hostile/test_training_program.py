@@ -193,6 +193,17 @@ def stale(training):
     return replace(training, steps=(*training.steps[:at], *training.steps[at + 1 :]))
 
 
+def buried(training):
+    """The scratch of a convolution on top of what was gathered before it."""
+    steps = list(enumerate(training.steps))
+    kept = next(step.output for _, step in steps if step.kind == "gather")
+    i, step = next((i, step) for i, step in steps if step.kind == "forward" and step.op == 1)
+    end = training.arena_bytes
+    whole = replace(training, arena_bytes=2 * end)
+    return replace(whole, steps=put(training.steps, i, replace(step, attrs={**step.attrs, "scratch_offset": end})),
+                   offsets=put(training.offsets, kept, end))  # fmt: skip
+
+
 def late_loss(training):
     at = step_of(training, "loss")
     steps = list(training.steps)
@@ -259,6 +270,7 @@ REFUSALS = [  # a training, and the sentence that refuses it
     (with_attr(INT8, "forward", scratch_offset=INT8.offsets[0]), f"step {first_conv(INT8)} forward: output or scratch"),
     (overlapping("mean_grad"), f"step {step_of(INT8, 'mean_grad')} mean_grad: output or scratch overlaps"),
     (stale(INT8), "step "),
+    (buried(INT8), "step "),
     (late_loss(INT8), f"step {step_of(INT8, 'loss')} "),
 ]
 
