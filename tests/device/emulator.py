@@ -26,10 +26,10 @@ def need_tools() -> None:
         pytest.skip(f"{' and '.join(missing)} not found: apt-get install --no-install-recommends {packages}")
 
 
-def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def make(folder: Path, *arguments: str, seconds: int = SECONDS) -> subprocess.CompletedProcess[str]:
     """Run make in a project."""
     command = ["make", "-s", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
 
 
 @dataclass
@@ -64,10 +64,10 @@ class Results:
         return len(self.raw) - self.at
 
 
-def run(folder: Path, stream: Stream, *arguments: str) -> Results:
+def run(folder: Path, stream: Stream, *arguments: str, seconds: int = SECONDS) -> Results:
     """Carry out a stream; what it writes, but for the last number: that is the stack it used."""
     (folder / "stream.bin").write_bytes(b"".join(stream.commands))
-    done = make(folder, "-j2", "run", "MORE=-Werror", *arguments)
+    done = make(folder, "-j2", "run", "MORE=-Werror", *arguments, seconds=seconds)
     assert done.returncode == 0, done.stdout + done.stderr
     results = (folder / "results.bin").read_bytes()
     return Results(results[:-4])
