@@ -3,7 +3,8 @@
 MCUNet-5FPS on CIFAR-10, one scheme of each kind, is trained as the tables' rows of seed 0 are, at rates a factor of 2
 apart, and judged on 2,000 training images that no row of that seed trains on. A row begins at what its method takes for
 the 100KB scheme, with its two neighbors, and goes on while the best lies at the edge of what it tried; of rates within
-half a point of the best the one of the lowest loss wins. Every training is kept in OUT: the same command continues.
+half a point of the best the smallest wins, which is the farthest from diverging. Every training is kept in OUT: the
+same command continues.
 
     .venv/bin/python benchmarks/tune_sparse.py --data ../shared/data --out OUT/tune-sparse --jobs 2
 
@@ -13,7 +14,6 @@ prints what every rate gave, then the table.
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -106,10 +106,9 @@ class Tuner:
 
 
 def winner(tried: dict[float, dict[str, Any]]) -> float:
-    """The rate of the best accuracy; among near equals that of the lowest last loss."""
+    """The rate of the best accuracy; among near equals the smallest."""
     top = max(row["accuracy"] for row in tried.values())
-    near = [rate for rate, row in tried.items() if row["accuracy"] >= top - EQUAL]
-    return min(near, key=lambda rate: tried[rate]["losses"][-1] if tried[rate]["losses"][-1] is not None else math.inf)
+    return min(rate for rate, row in tried.items() if row["accuracy"] >= top - EQUAL)
 
 
 if __name__ == "__main__":

@@ -72,9 +72,10 @@ def train(workspace: Workspace, root: Path, job: Cell) -> dict[str, Any]:
     """Train, judge, and keep the row."""
     seen = load(root, job.subject)
     scheme = resolve(job.scheme, job.subject.model, len(seen.program.layers) - 1)
-    started = time.perf_counter()
     learner = _learner(seen, scheme, job.method)
-    losses = fit(learner, _sight(learner, seen, job), seen.y, job.recipe, job.subject.seed)
+    sight = _sight(learner, seen, job)
+    started = time.perf_counter()
+    losses = fit(learner, sight, seen.y, job.recipe, job.subject.seed)
     seconds = time.perf_counter() - started
     scores = learner.scores(learner.features(seen.test))
     row = {

@@ -58,8 +58,9 @@ def caption(result: Mapping[str, Any]) -> str:
         "(`benchmarks/tune_sparse.py`). ± is the standard deviation over seeds. `extra` is the published analytic "
         "measure, `arena` the planner's for a step on a microcontroller, with weights that learn (`trained`) and "
         "accumulators beside it; 1 KB is 1,024 bytes. MMAC: million multiply-accumulates a sample. Seconds depend on "
-        "the machine, and leave out the frozen layers, which run once."
+        "the machine"
     )
+    text += "." if about["augmented"] else ", and leave out the frozen layers, which run once."
     if about["budget"]:
         text += f" Rows whose arena and trained weights exceed the budget of {about['budget']:,} bytes are marked *."
     if not about["complete"]:
