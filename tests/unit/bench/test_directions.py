@@ -118,7 +118,8 @@ def test_codes_become_what_the_network_sees():
 def test_signals_from_channel_sums_are_nearly_those_of_back_propagation(small):
     artifact = small.prepared.artifact
     seen = observed(small, np.ones(len(small.target[1]), np.int64))
-    estimated = AccumulatingUpdater(artifact.program, artifact.constants, artifact.coreset, settings(small))._slopes(*seen)
+    updater = AccumulatingUpdater(artifact.program, artifact.constants, artifact.coreset, settings(small))
+    estimated = updater._slopes(*seen)
     true = TrueFlips(artifact, settings(small), small.prepared.net)._slopes(*seen)
     for layer in artifact.program.layers:
         for which, rows in enumerate((layer.weight_slice, layer.channel_slice)):
