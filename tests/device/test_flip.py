@@ -86,11 +86,13 @@ def test_blocks_equal_session(board: str, block: int, tmp_path: Path) -> None:
 
 def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, block: int | None = None) -> ExportReport:
     """Windows through a firmware and through a session."""
-    report = export(artifact, board, "64KB", "flip", tmp_path / "firmware", window=44, block=block, build=True)
+    report = export(
+        artifact, board, "64KB", "flip", tmp_path / "firmware", window=44, block=block, build=level == "-O2"
+    )
     stream = Stream()
     for x, y in windows(artifact):
         learn(stream, artifact, x, y)
-    results = run(tmp_path / "firmware", stream, f"OPT={level}", f"BUILD=build{level}")
+    results = run(tmp_path / "firmware", stream, f"OPT={level}")
     moved = 0
     with open_session(artifact, tmp_path, block) as session:
         for x, y in windows(artifact):

@@ -21,19 +21,38 @@ _EMULATED = (
 )
 _HOSTED = "`build/libmodel.a` is the model; `port/` is only the program around it."
 
-_INFERENCE = """## Use it
-
-```c
-#include "model.h"
-
+_ENCODE = """#include "model.h"
+{begin}
 for (int32_t i = 0; i < CALIBRANT_INPUT_BYTES; i++)
-    calibrant_input()[i] = calibrant_encode(value[i], i % CALIBRANT_INPUT_CHANNELS);
-int32_t class = calibrant_infer(calibrant_input());
-```
-
-All channels of a position lie together. `firmware/inference.h` says the rest. No function allocates memory or keeps
-anything but what the table below lists.
+    {sample}[i] = calibrant_encode(value[i], i % CALIBRANT_INPUT_CHANNELS);
+int32_t class = calibrant_infer({sample});
+{use}"""
+_BEGIN = """
+static int8_t sample[CALIBRANT_INPUT_BYTES]; /* inference overwrites calibrant_input() */
+calibrant_start(); /* first of all: the newest version in storage, else the one in flash */
 """
+_USES = {
+    "none": "",
+    "flip": """
+calibrant_observe(sample, true_class);  /* where the class is known; keeps the sample */
+cal_report report;
+calibrant_calibrate(&report);           /* now and then: learns from the window, verifies, commits or restores */
+calibrant_rollback();                   /* the version before */
+""",
+    "sparse": """
+float loss;
+calibrant_observe(sample, true_class, &loss); /* where the class is known; learns from the sample at once */
+calibrant_lesson lesson;
+calibrant_calibrate(&lesson);                 /* now and then: verifies on the coreset, commits or restores */
+calibrant_rollback();                         /* the version before */
+""",
+}
+_STORAGE = """
+You supply two functions that keep two slots of `CALIBRANT_SLOT_BYTES` through a loss of power: `calibrant_read_slot`
+and `calibrant_write_slot`; without them the project does not link. A version goes to the slot that is not in force,
+with a checksum at its end, so a torn write leaves the version before. `port/stream_slots.c` keeps them in files.
+"""
+_HEADERS = {"none": "inference.h", "flip": "calibration.h", "sparse": "training.h"}
 
 
 def manual(artifact: Artifact, board: Board, report: ExportReport) -> str:
@@ -44,7 +63,18 @@ def manual(artifact: Artifact, board: Board, report: ExportReport) -> str:
     return (
         f"# Firmware for {board.name}\n\nWritten by calibrant {VERSION} for {board.what}. "
         f"Updater: {report.updater}. Input: {' x '.join(map(str, artifact.input_shape))}. Classes: {names}.\n\n"
-        f"{_INFERENCE}\n{_RUN.format(compiler=board.compiler, packages=' '.join(board.packages), note=note)}\n"
+        f"{_usage(report)}\n{_RUN.format(compiler=board.compiler, packages=' '.join(board.packages), note=note)}\n"
         f"## Where every byte goes\n\nGranted RAM: {report.ram_limit:,} bytes.\n\n"
         f"| what | where | bytes |\n| --- | --- | ---: |\n{rows}"
+    )
+
+
+def _usage(report: ExportReport) -> str:
+    adapts = report.updater != "none"
+    begin, sample = (_BEGIN, "sample") if adapts else ("", "calibrant_input()")
+    code = _ENCODE.format(begin=begin, sample=sample, use=_USES[report.updater])
+    return (
+        f"## Use it\n\n```c\n{code}```\n\nAll channels of a position lie together. `firmware/{_HEADERS[report.updater]}`"
+        " says the rest. There is one arena, so one call at\na time. Keep the Makefile's compiler options on a device, or "
+        f"floats round otherwise than on the host.\n{_STORAGE if adapts else ''}"
     )

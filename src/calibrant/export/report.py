@@ -67,14 +67,21 @@ class ExportReport:
 
     def rows(self) -> tuple[tuple[str, str, int], ...]:
         """What, where and bytes, for tables: the parts of RAM with its total, then those of flash."""
-        ram = [(block.what, RAM, block.nbytes) for block in self.blocks if block.memory == RAM]
-        flash = [(block.what, FLASH, block.nbytes) for block in self.blocks if block.memory == FLASH]
-        if self.stack_bytes:
-            ram.append(("stack", RAM, self.stack_bytes))
-        if self.code_bytes is not None:
-            flash.append(("code", FLASH, self.code_bytes))
-        return (*ram, ("RAM in total", RAM, self.ram_bytes), *flash,
-                ("flash in total", FLASH, self.constant_bytes + (self.code_bytes or 0)))  # fmt: skip
+        ram, flash = self.parts(RAM), self.parts(FLASH)
+        ram["RAM in total"], flash["flash in total"] = self.ram_bytes, self.constant_bytes + (self.code_bytes or 0)
+        return tuple((what, memory, n) for memory, sums in ((RAM, ram), (FLASH, flash)) for what, n in sums.items())
+
+    def parts(self, memory: str) -> dict[str, int]:
+        """Bytes in a memory by what they are for."""
+        found: dict[str, int] = {}
+        for block in self.blocks:
+            if block.memory == memory:
+                found[block.what] = found.get(block.what, 0) + block.nbytes
+        if memory == RAM and self.stack_bytes:
+            found["stack"] = self.stack_bytes
+        if memory == FLASH and self.code_bytes is not None:
+            found["code"] = self.code_bytes
+        return found
 
 
 def check(report: ExportReport, board: Board, alternatives: Sequence[str]) -> None:
@@ -94,7 +101,7 @@ def check(report: ExportReport, board: Board, alternatives: Sequence[str]) -> No
     """
     over = report.ram_bytes - report.ram_limit
     if over > 0:
-        parts = ", ".join(f"{what} {nbytes:,}" for what, memory, nbytes in report.rows() if memory == RAM)
+        parts = ", ".join(f"{what} {nbytes:,}" for what, nbytes in report.parts(RAM).items())
         remedy = f"; {' or '.join(alternatives)} would fit" if alternatives else ""
         raise BudgetError(
             f"--ram: {report.board} grants {report.ram_limit:,} bytes, the firmware needs {report.ram_bytes:,} "
