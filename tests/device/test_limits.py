@@ -39,12 +39,16 @@ FAULTS = {
 }
 
 
+# Lengths that take several regions on Armv7-M: 2^15 + 2^14 + 2^8 + 2^5, and one of nine binary digits.
+LENGTHS = {"mps2-an386": 49_440, "mps2-an500": 3_000_320, "mps3-an547": 49_440}
+
+
 @pytest.fixture(scope="module", params=EMULATED)
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     need_tools()
     folder: Path = tmp_path_factory.mktemp("limits") / "firmware"
-    # a length that takes several regions on Armv7-M: 2^15 + 2^14 + 2^8 + 2^5
-    export(make_artifact(), request.param, 49440, "none", folder)
+    report = export(make_artifact(), request.param, LENGTHS[request.param], "none", folder)
+    assert report.ram_limit == LENGTHS[request.param]
     return folder
 
 
@@ -79,3 +83,13 @@ def test_smallest_ram_runs(tmp_path: Path) -> None:
     assert report.ram_limit == needed
     results = run(tmp_path / "firmware", Stream().add(INFER, 1, artifact.coreset.x[:1]))
     assert results.rest == 4 * (1 + len(artifact.classes))
+
+
+def test_storage_is_the_makers(tmp_path: Path) -> None:
+    """Whoever builds a firmware that adapts without saying how it keeps versions gets an error, not a default."""
+    need_tools()
+    export(make_artifact(), "mps2-an386", "64KB", "flip", tmp_path / "firmware")
+    refused = make(tmp_path / "firmware", "ADAPT=port/stream_flip.c", "OPT=-O1")
+    assert refused.returncode != 0
+    for name in ("calibrant_read_slot", "calibrant_write_slot"):
+        assert f"undefined reference to `{name}'" in refused.stderr

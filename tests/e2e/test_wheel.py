@@ -49,7 +49,8 @@ def adapts_without_torch(scripts: Path, project: Path, folder: Path) -> None:
     options = ("-i", stream, "--state", state, "--json")
     predicted = run(scripts / "calibrant", "predict", model, *options, cwd=folder)
     assert predicted == calibrant("predict", model, *options).out
-    for command in (("inspect", model), ("log", state), ("rollback", state, "--to", 0), ("doctor",)):
+    firmware = ("export", model, "--board", "generic", "--ram", "256KB", "-o", folder / "firmware", "--build")
+    for command in (("inspect", model), ("log", state), ("rollback", state, "--to", 0), ("doctor",), firmware):
         run(scripts / "calibrant", *command, cwd=folder)
 
 

@@ -22,7 +22,10 @@ def export(
         ),
     ],
     target: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The project's folder, created.")],
-    updater: Annotated[str, typer.Option("--updater", help="How it adapts: flip, sparse, or none.")] = "flip",
+    updater: Annotated[
+        str | None,
+        typer.Option("--updater", help="How it adapts: flip, sparse, or none.", show_default="as the artifact says"),
+    ] = None,
     window: Annotated[
         int | None,
         typer.Option(
@@ -59,11 +62,12 @@ def export(
     from calibrant import export as exports
     from calibrant.artifact import read
 
+    held = read(artifact, verify=verify)
     report = exports.export(
-        read(artifact, verify=verify),
+        held,
         board,
         ram,
-        updater,
+        updater or ("sparse" if held.settings.form == "sparse" else "flip"),
         target,
         window=window,
         block=block,

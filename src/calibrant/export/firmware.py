@@ -82,7 +82,7 @@ def alternatives(artifact: Artifact, board: Board, report: ExportReport, wishes:
         larger = [other.name for other in BOARDS.values() if other.ram is not None and other.ram.nbytes >= needed]
         found += [f"--board {name} --ram {needed}" for name in larger[:1]]
     if report.updater == "flip":
-        program, block = planned(artifact.program), wishes.block or 0
+        program, block = planned(artifact.program), flip.block_of(artifact, wishes)
         window = flip.most_samples(artifact, program, board, room, report.window - 1, block)
         found += [f"--window {window}"] if window else []
         if not block and flip.ram_bytes(artifact, program, board, report.window, flip.USUAL_BLOCK) <= room:

@@ -19,7 +19,7 @@ from calibrant.memory.coreset import Pool
 from calibrant.policy.verification import split
 
 USUAL_WINDOW = 40  # from here on some samples are held back to verify on
-USUAL_BLOCK = 64  # pairs of channels
+USUAL_BLOCK = 64  # pairs of channels, as `runtime.blocks` has it
 PAGE = 64  # CAL_SLOT_PAGE
 _DEVICE = ("block_flip", "blocks", "calibration", "evaluation", "flip", "gradient", "layout", "persistence", "proposal",
            "sha256", "statistics", "verification")  # fmt: skip
@@ -96,7 +96,7 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
         raise DataError("--scheme, --batch: expected with --updater sparse, got --updater flip")
     require_coreset(artifact, "flip")
     program, pool = planned(artifact.program), Pool.of(artifact.coreset)
-    block = wishes.block or 0
+    block = block_of(artifact, wishes)
     if not 0 <= block < 2**16:
         raise DataError(f"--block: expected 1 to 65,535 pairs of channels, got {block}")
     fits = wishes.window or most_samples(artifact, program, board, room, USUAL_WINDOW, block)
@@ -146,6 +146,13 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
         window=window,
         adapts=True,
     )
+
+
+def block_of(artifact: Artifact, wishes: Wishes) -> int:
+    """Pairs of channels whose weights a step moves: as asked for, else as the artifact's form says; 0 for all."""
+    if wishes.block is not None:
+        return wishes.block
+    return USUAL_BLOCK if artifact.settings.form == "blocks" else 0
 
 
 def ram_bytes(artifact: Artifact, program: Program, board: Board, window: int, block: int) -> int:

@@ -52,6 +52,12 @@ You supply two functions that keep two slots of `CALIBRANT_SLOT_BYTES` through a
 and `calibrant_write_slot`; without them the project does not link. A version goes to the slot that is not in force,
 with a checksum at its end, so a torn write leaves the version before. `port/stream_slots.c` keeps them in files.
 """
+_SAME = {
+    "none": "a session's predictions",
+    "flip": "a session of the form 'pooled', or 'blocks' where the export was asked for blocks, with the same settings, "
+    "without gate,\nupkeep of the coreset or learning without labels",
+    "sparse": "`calibrant.runtime.training.Trainer` fed the same samples in the same batches",
+}
 _HEADERS = {"none": "inference.h", "flip": "calibration.h", "sparse": "training.h"}
 
 
@@ -74,7 +80,8 @@ def _usage(report: ExportReport) -> str:
     begin, sample = (_BEGIN, "sample") if adapts else ("", "calibrant_input()")
     code = _ENCODE.format(begin=begin, sample=sample, use=_USES[report.updater])
     return (
-        f"## Use it\n\n```c\n{code}```\n\nAll channels of a position lie together. `firmware/{_HEADERS[report.updater]}`"
-        " says the rest. There is one arena, so one call at\na time. Keep the Makefile's compiler options on a device, or "
-        f"floats round otherwise than on the host.\n{_STORAGE if adapts else ''}"
+        f"## Use it\n\n```c\n{code}```\n\nAll channels of a position lie together. "
+        f"`firmware/{_HEADERS[report.updater]}` says the rest. There is one arena, so one call at\na time. Keep the "
+        "Makefile's compiler options on a device, or floats round otherwise than on the host.\n"
+        f"{_STORAGE if adapts else ''}\nBit for bit it gives what this gives on Linux: {_SAME[report.updater]}.\n"
     )

@@ -157,3 +157,12 @@ def test_missing_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     export(ARTIFACT, "mps3-an547", "64KB", "none", tmp_path / "firmware")  # writing needs no compiler
     words = ("arm-none-eabi-gcc and make not found", "gcc-arm-none-eabi libnewlib-arm-none-eabi")
     refused(DataError, tmp_path, *words, build=True, force=True)
+
+
+def test_block_form(tmp_path: Path) -> None:
+    """An artifact of the form 'blocks' gets them without asking."""
+    blocks = replace(ARTIFACT, settings=replace(ARTIFACT.settings, form="blocks"))
+    implied = export(blocks, "generic", "64KB", "flip", tmp_path / "a")
+    asked = export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "b", block=64)
+    assert implied == asked
+    assert implied.total("workspace") < export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "c").total("workspace")
