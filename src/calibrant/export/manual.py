@@ -54,8 +54,8 @@ with a checksum at its end, so a torn write leaves the version before. `port/str
 """
 _SAME = {
     "none": "a session's predictions",
-    "flip": "a session of the form 'pooled', or 'blocks' where the export was asked for blocks, with the same settings, "
-    "without gate,\nupkeep of the coreset or learning without labels",
+    "flip": "a session of the form 'pooled', or 'blocks' if the export asked for them, with the same settings,\n"
+    "without gate, upkeep of the coreset or learning without labels",
     "sparse": "`calibrant.runtime.training.Trainer` fed the same samples in the same batches",
 }
 _HEADERS = {"none": "inference.h", "flip": "calibration.h", "sparse": "training.h"}
