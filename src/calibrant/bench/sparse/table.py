@@ -54,7 +54,7 @@ def caption(result: Mapping[str, Any]) -> str:
     text = (
         f"{about['train']} samples train, {about['test']} others judge, seeds {', '.join(map(str, about['seeds']))} "
         f"(of the training samples and their order); {recipe}; cosine decay, {views}, classifier of float32 from zero. "
-        f"{methods}. Learning rates were tuned per row on training samples that no table judges on "
+        f"{methods}. Learning rates were tuned per kind of row on training samples that no table judges on "
         "(`benchmarks/tune_sparse.py`). ± is the standard deviation over seeds. `extra` is the published analytic "
         "measure, `arena` the planner's for a step on a microcontroller, with weights that learn (`trained`) and "
         "accumulators beside it; 1 KB is 1,024 bytes. MMAC: million multiply-accumulates a sample. Seconds depend on "
