@@ -5,9 +5,7 @@ samples beside them. The script tries factors of 2 up and down until the best li
 
     .venv/bin/python benchmarks/tune_sparse.py --data ../shared/data --out OUT/tune-sparse --train 1000 --epochs 4
 
-Everything else diverges from twice its rate on, or from four times; only a classifier, which is all that `plain` trains
-in effect, does not. Other networks and tasks take the same. A scheme that is not here takes its method's rate for the
-100KB scheme.
+Other networks and tasks take the same. A scheme that is not here takes its method's rate for the 100KB scheme.
 """
 
 from __future__ import annotations
