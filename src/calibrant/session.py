@@ -389,7 +389,7 @@ class Session:
         needed += footprint.selfstudy(self._artifact) if self._unlabeled else 0
         what = "the model"
         if samples:
-            needed += footprint.window(self._artifact, samples, self._capacity)
+            needed += footprint.window(self._artifact, samples, self._capacity, self._updater.settings.form)
             what = f"the model with a window of {samples} samples"
         footprint.check(self._budget.ram, needed, what)
 
