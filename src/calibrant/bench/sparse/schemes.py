@@ -37,7 +37,7 @@ DEFAULT: Mapping[str, tuple[str, ...]] = {
     "last-6": ("qas", "plain", "float"),
     "last-12": ("qas",),
     "published": ("qas",),
-    "full": ("qas", "plain", "float"),
+    "full": ("qas", "float"),
 }
 COMPARED = "100KB"  # of the published schemes the one that methods are compared on
 COMPARED_METHODS = ("qas", "qas-direct", "plain", "float")
