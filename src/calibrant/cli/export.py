@@ -51,6 +51,10 @@ def export(
     build: Annotated[
         bool, typer.Option("--build", help="Compile it too, and hold the image against the table.")
     ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE.png", help="Draw the arena over the steps of --updater sparse."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a project exported before.")] = False,
     verify: Verify = None,
     json: Json = False,
@@ -75,6 +79,7 @@ def export(
         batch=batch,
         force=force,
         build=build,
+        picture=picture,
     )
     if json:
         emit(_facts(report) | {"folder": str(target)})

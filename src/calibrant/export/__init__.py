@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from calibrant.artifact import Artifact
+from calibrant.core.errors import DataError
 from calibrant.core.size import parse_size
 from calibrant.export import firmware, image, project
 from calibrant.export.boards import BOARDS, Board, board
@@ -12,6 +13,7 @@ from calibrant.export.design import Wishes
 from calibrant.export.firmware import UPDATERS
 from calibrant.export.manual import manual
 from calibrant.export.report import Block, ExportReport, check
+from calibrant.plan import picture as draw
 from calibrant.runtime.engine import Engine
 
 __all__ = ["BOARDS", "UPDATERS", "Block", "Board", "ExportReport", "board", "export"]
@@ -30,6 +32,7 @@ def export(
     batch: int | None = None,
     force: bool = False,
     build: bool = False,
+    picture: Path | str | None = None,
 ) -> ExportReport:
     """Write a C project that computes bit for bit what a session computes.
 
@@ -57,6 +60,8 @@ def export(
         Replace an exported project.
     build : bool
         Compile it too; the image is held against the report, which then has the bytes of code.
+    picture : Path or str, optional
+        Draw the arena of firmware that trains over its steps; needs matplotlib.
 
     Returns
     -------
@@ -65,7 +70,7 @@ def export(
     Raises
     ------
     DataError
-        An unknown board or updater, a folder that is in the way, or nothing to build with.
+        An unknown board or updater, a folder that is in the way, nothing to build with, or nothing to draw.
     BudgetError
         It does not fit; says by how much and what would.
     ModelError
@@ -80,7 +85,9 @@ def export(
     Engine(artifact.program, artifact.constants, "ref")  # refuses what could read or write out of bounds
     wishes = Wishes(window, block, scheme, batch)
     made = firmware.compose(artifact, target, limit, updater, wishes)
-    report = made.report
+    report, step = made.report, made.design.training
+    if picture is not None and step is None:
+        raise DataError(f"--picture: shows the steps of firmware that trains, this is of updater {updater}")
     over = report.ram_bytes > report.ram_limit
     check(report, target, firmware.alternatives(artifact, target, report, wishes) if over else ())
     marks = project.board_makefile(target, made.compiled, made.stream, report)
@@ -90,5 +97,7 @@ def export(
         project.copy(staged, {**made.copies, **project.port_copies(target)})
         if build:
             report = image.build(staged, target, report)
+        if picture is not None and step is not None:
+            draw(step, made.design.program, picture, f"{folder.name}: arena of one training step")
         (staged / "README.md").write_text(manual(artifact, target, report), encoding="utf-8")
     return report

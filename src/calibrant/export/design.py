@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.core.records import Program
+from calibrant.core.training import Training
 from calibrant.export import model
 from calibrant.export.report import aligned
 from calibrant.plan import compact
@@ -36,7 +37,8 @@ class Design:
     `functions` is the C text that runs the network. `kernels` and `training_kernels` name what it calls. `parts` of
     c/ports/firmware are the caller's to include, `private` ones and `private_headers` are not; `device` names sources
     of c/device. `headers` are further ones under c/include. `sizes` go to model.h; `macros`, `includes` and
-    `prototypes` to tables.h. `window` is 0 where none is kept; `adapts` says whether there are slots.
+    `prototypes` to tables.h. `window` is 0 where none is kept; `adapts` says whether there are slots; `training` is
+    the planned step of one that trains.
     """
 
     program: Program
@@ -56,6 +58,7 @@ class Design:
     prototypes: tuple[str, ...] = ()
     window: int = 0
     adapts: bool = False
+    training: Training | None = None
 
     @property
     def kernel_files(self) -> tuple[str, ...]:

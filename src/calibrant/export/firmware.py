@@ -26,7 +26,8 @@ class Firmware:
     """A project before it is written.
 
     files : name -> text of generated files; copies : name -> name under the root of the C sources; compiled : the
-    names that are compiled, in order; stream : those of the program around the model beside its main file.
+    names that are compiled, in order; stream : those of the program around the model beside its main file; design :
+    what it was made from.
     """
 
     report: ExportReport
@@ -34,6 +35,7 @@ class Firmware:
     copies: Mapping[str, str]
     compiled: tuple[str, ...]
     stream: tuple[str, ...]
+    design: Design
 
 
 def compose(artifact: Artifact, board: Board, ram: int, updater: str, wishes: Wishes) -> Firmware:
@@ -69,7 +71,7 @@ def compose(artifact: Artifact, board: Board, ram: int, updater: str, wishes: Wi
     stream = (f"stream_{updater}.c", *(("stream_slots.c",) if made.adapts else ()))
     copies |= {f"port/{name}": f"ports/{name}" for name in ("stream.c", "stream.h", *stream)}
     adapting = tuple(f"port/{name}" for name in stream)
-    return Firmware(report, _files(made), {**copies, **compiled}, ("model.c", *compiled), adapting)
+    return Firmware(report, _files(made), {**copies, **compiled}, ("model.c", *compiled), adapting, made)
 
 
 def alternatives(artifact: Artifact, board: Board, report: ExportReport, wishes: Wishes) -> list[str]:

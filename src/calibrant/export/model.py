@@ -17,7 +17,6 @@ _INT = 4
 _OP_FIELDS, _TENSOR_FIELDS, _LAYER_FIELDS = 44, 6, 9  # int32 each, see calibrant.h
 _ARGS_POINTERS = 30  # of a cal_args
 _NOT_FIELDS = frozenset({"scratch_offset", "scratch_bytes"})
-_RECORDS_NOTE = "op, tensor, layer and call records"
 
 
 @dataclass
@@ -35,11 +34,12 @@ class Text:
         self._define(definition)
         self.blocks.append(Block(f"calibrant_{name}", "constants", what, values.nbytes, FLASH))
 
-    def records(self, kind: str, name: str, rows: Iterable[str], row_bytes: int, what: str = _RECORDS_NOTE) -> None:
+    def records(self, kind: str, name: str, rows: Iterable[str], row_bytes: int, what: str = "") -> None:
         """A table of records in flash."""
         held = list(rows)
         self._define(tables.records(kind, f"calibrant_{name}", held))
-        self.blocks.append(Block(f"calibrant_{name}", "constants", what, len(held) * row_bytes, FLASH))
+        note = what or f"records: {name.replace('_', ' ')}"
+        self.blocks.append(Block(f"calibrant_{name}", "constants", note, len(held) * row_bytes, FLASH))
 
     def record(self, ctype: str, name: str, nbytes: int, kind: str, what: str) -> None:
         """A record in RAM; its type is aligned to a block."""

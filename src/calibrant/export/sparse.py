@@ -125,6 +125,7 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
         prototypes=("void calibrant_train(const calibrant_moment *now);", "void calibrant_commit(void);",
                     "void calibrant_reset(void);"),
         adapts=True,
+        training=training,
     )  # fmt: skip
 
 
@@ -188,7 +189,7 @@ def _text(
     name = f"{content_hash(artifact)} {[(part.layer, part.kind) for part in training.slices]}"
     text.constant("model", np.frombuffer(sha256(name.encode()).digest(), np.uint8), "name of the model")
     for what, first in _first_channels(program, training).items():
-        text.constant(what, getattr(training, what)[first:], "multipliers of gradients")
+        text.constant(what, getattr(training, what)[first:], f"multipliers of gradients: {what.replace('_', ' ')}")
     channels = np.array([c for part in training.slices for c in part.channels], np.int32)
     if channels.size:
         text.constant("channels", channels, "trained channels")

@@ -166,3 +166,12 @@ def test_block_form(tmp_path: Path) -> None:
     asked = export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "b", block=64)
     assert implied == asked
     assert implied.total("workspace") < export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "c").total("workspace")
+
+
+def test_picture_of_the_arena(tmp_path: Path) -> None:
+    """Firmware that trains shows its arena; others have no steps to show, and nothing is left behind."""
+    export(make_sparse_artifact(), "generic", "64KB", "sparse", tmp_path / "firmware", picture=tmp_path / "arena.png")
+    assert (tmp_path / "arena.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(DataError, match="--picture: shows the steps of firmware that trains, this is of updater none"):
+        export(make_artifact(), "generic", "64KB", "none", tmp_path / "other", picture=tmp_path / "other.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arena.png", "firmware"]
