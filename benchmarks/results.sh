@@ -9,27 +9,28 @@ out=${1:-OUT}
 calibrant=${CALIBRANT:-.venv/bin/calibrant}
 
 run() {
-    local name=$1
-    shift
+    local name=$1 protocol=$2
+    shift 2
     echo "results: $name" >&2
-    "$calibrant" bench qcore "$@" --out "$out/$name" > /dev/null
+    "$calibrant" bench "$protocol" "$@" --out "$out/$name" > /dev/null
 }
 
 three=(--source 1,3,5 --target 2,4,6)
 others=none,bn,flip,bp,er,derpp,qcore-paper
 
-run dsa-cnn "${three[@]}" --updaters $others --seeds 0,1,2
-run usc-cnn --dataset usc_had "${three[@]}" --updaters $others --seeds 0,1,2
-run dsa-full --full --bits 4 --updaters none,bn,flip,bp,er,derpp
-run dsa-inception --network inception_time --bits 4 --updaters $others
-run coreset-rules "${three[@]}" --bits 4 --updaters flip --coreset-rule random,balanced,misses,histogram,kmeans --seeds 0,1,2
-run coreset-sizes "${three[@]}" --bits 4 --updaters flip --coreset 10,20,30,50 --seeds 0,1,2
-run coreset-bits "${three[@]}" --bits 4 --updaters flip --coreset-bits 8,4 --seeds 0,1,2
-run controls "${three[@]}" --bits 4 --updaters none,flip,flip-pooled,flip-taps,flip-fixed,flip-true,flip-random,bias,reset --seeds 0,1,2
-run late-labels "${three[@]}" --bits 4 --updaters none,flip --delay 2 --seeds 0,1,2
-run few-labels --full --bits 4 --updaters none,flip --labels 9 --label-choice chance,ask --capacity 110
-run no-labels --full --bits 4 --updaters none,bn,flip,reset --labels 0
-run no-drift --source 1,2,3,4,5,6 --target 1,2,3,4,5,6 --bits 4 --updaters none,flip --windows 50 --window 9 --gate on
-run gate "${three[@]}" --bits 4 --updaters none,flip --gate off,on
+run dsa-cnn qcore "${three[@]}" --updaters $others --seeds 0,1,2
+run usc-cnn qcore --dataset usc_had "${three[@]}" --updaters $others --seeds 0,1,2
+run dsa-full qcore --full --bits 4 --updaters none,bn,flip,bp,er,derpp
+run dsa-inception qcore --network inception_time --bits 4 --updaters $others
+run coreset-rules qcore "${three[@]}" --bits 4 --updaters flip --coreset-rule random,balanced,misses,histogram,kmeans --seeds 0,1,2
+run coreset-sizes qcore "${three[@]}" --bits 4 --updaters flip --coreset 10,20,30,50 --seeds 0,1,2
+run coreset-bits qcore "${three[@]}" --bits 4 --updaters flip --coreset-bits 8,4 --seeds 0,1,2
+run controls qcore "${three[@]}" --bits 4 --updaters none,flip,flip-pooled,flip-taps,flip-fixed,flip-true,flip-random,bias,reset --seeds 0,1,2
+run late-labels qcore "${three[@]}" --bits 4 --updaters none,flip --delay 2 --seeds 0,1,2
+run few-labels qcore --full --bits 4 --updaters none,flip --labels 9 --label-choice chance,ask --capacity 110
+run no-labels qcore --full --bits 4 --updaters none,bn,flip,reset --labels 0
+run no-drift qcore --source 1,2,3,4,5,6 --target 1,2,3,4,5,6 --bits 4 --updaters none,flip --windows 50 --window 9 --gate on
+run gate qcore "${three[@]}" --bits 4 --updaters none,flip --gate off,on
+run sparse sparse --model mcunet-5fps --task cifar10 --seeds 0,1
 
 "$calibrant" bench report --runs "$out"
