@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulator import Stream, need_tools, run
-from test_flip import REPORT, learn, parameters
-from test_flip import codes_of as encoded
-from test_sparse import COMMITTED, LESSON, OBSERVED, observing
-from test_sparse import parameters as trained
+from test_flip_firmware import REPORT, learn, parameters
+from test_flip_firmware import codes_of as encoded
+from test_sparse_firmware import COMMITTED, LESSON, OBSERVED, observing
+from test_sparse_firmware import parameters as trained
 
 from calibrant import data, pipeline, zoo
 from calibrant.adoption import adopt

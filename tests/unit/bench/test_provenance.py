@@ -5,12 +5,17 @@ import pytest
 from calibrant.bench import provenance
 from calibrant.bench.provenance import code_digest, meaning
 from calibrant.bench.qcore import jobs
+from calibrant.bench.sparse import jobs as sparse
 
 # What decides no row: it only runs, shows or serves the rest, or belongs to other commands.
 BESIDE = {
     *("bench/__init__", "bench/qcore/__init__", "bench/qcore/options", "bench/qcore/protocol", "bench/qcore/jobs"),
     *("bench/cluster", "bench/job", "bench/pictures", "bench/placement", "bench/provenance"),
     *("bench/report", "bench/results", "bench/workers", "bench/workspace"),
+    *(
+        f"bench/sparse/{name}"
+        for name in ("__init__", "jobs", "options", "plots", "protocol", "rates", "search", "table")
+    ),
 }
 
 
@@ -67,10 +72,10 @@ def test_the_engine_counts_where_asked():
 
 
 def test_every_module_decides_some_result_or_is_known_not_to():
-    parts = {*jobs.TRAINING, *jobs.COUNTING, *jobs.PREPARING, *jobs.ADAPTING, "cli"}
+    parts = {*jobs.TRAINING, *jobs.COUNTING, *jobs.PREPARING, *jobs.ADAPTING, *sparse.CODE, "cli", "export"}
     modules = {p.relative_to(provenance.PACKAGE).with_suffix("").as_posix() for p in provenance.PACKAGE.rglob("*.py")}
     stray = {m for m in modules - BESIDE if "/" in m and not any(m == p or m.startswith(p + "/") for p in parts)}
     assert stray == set()
     assert modules >= BESIDE
-    for stage in (jobs.TRAINING, jobs.COUNTING, jobs.PREPARING, jobs.ADAPTING):
+    for stage in (jobs.TRAINING, jobs.COUNTING, jobs.PREPARING, jobs.ADAPTING, sparse.CODE):
         assert len(code_digest(*stage)) == 16

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from random_trainings import Backward, random_training
 
 from calibrant.core.errors import PlanError
 from calibrant.core.records import Tensor, View
 from calibrant.plan import accesses
 from calibrant.plan.accesses import Area, areas_of
-from trainings import Backward, random_training
 
 
 def test_areas_meet_where_rows_do() -> None:

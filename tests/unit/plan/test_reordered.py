@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from random_trainings import shuffled
 
 from calibrant.autodiff import Scheme, differentiate
 from calibrant.autodiff.reference import Reference
@@ -13,7 +14,6 @@ from calibrant.core.training import Training
 from calibrant.plan import lower, schedule
 from calibrant.quantize import to_integer
 from random_graphs import random_annotated
-from trainings import shuffled
 
 
 def trainings() -> list[tuple[Training, Program, Constants]]:

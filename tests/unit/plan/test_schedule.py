@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_trainings import Backward, random_training, shuffled
 
 from calibrant.autodiff import differentiate, published
 from calibrant.core.errors import PlanError
@@ -18,7 +19,6 @@ from calibrant.plan import accesses, check_training, compact, lower, report, sch
 from calibrant.plan.order import live
 from calibrant.plan.report import occupants
 from calibrant.zoo import load_tinyml
-from trainings import Backward, random_training, shuffled
 
 FOLDER = Path(os.environ.get("CALIBRANT_DATA", Path(__file__).parents[4] / "shared" / "data"))
 real = pytest.mark.skipif(not (FOLDER / "tinyml").is_dir(), reason=f"no tinyml in {FOLDER}; set CALIBRANT_DATA")

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_trainings import Backward, random_training
 
 from calibrant.core.errors import PlanError
 from calibrant.core.records import Layer, Op, Program, Tensor, View
 from calibrant.core.training import Buffer, Slice, Step, Training
 from calibrant.plan import check_training, schedule
-from trainings import Backward, random_training
 
 WINDOW = {"kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1, "pad_top": 0, "pad_left": 0, "dilation_h": 1,
           "dilation_w": 1, "groups": 1, "clamp_low": -128, "clamp_high": 127}  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from random_trainings import Backward, random_training
 
 from calibrant.core.errors import PlanError
 from calibrant.core.records import Layer, Op, Program, Tensor
@@ -14,7 +15,6 @@ from calibrant.core.training import Step, Training
 from calibrant.plan import picture, report, schedule
 from calibrant.plan.report import occupants
 from calibrant.plan.workload import program_macs, step_macs
-from trainings import Backward, random_training
 
 WINDOW = {"kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1, "pad_top": 0, "pad_left": 0, "dilation_h": 1,
           "dilation_w": 1, "groups": 1, "clamp_low": -128, "clamp_high": 127, "scratch_bytes": 0}  # fmt: skip
