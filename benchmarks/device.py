@@ -16,6 +16,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ CASES = (
     Case(CNN, "sparse", {"scheme": "last-2"}),
     Case(MCUNET, "none", {}),
     Case(MCUNET, "sparse", {"scheme": "mcunet-5fps:49KB"}),
+    Case(MCUNET, "sparse", {"scheme": "mcunet-5fps:49KB", "ram": "150KB"}),
 )
 
 
@@ -118,8 +120,8 @@ def count(project: Path, machine: str, library: Path) -> list[int]:
 
 def measure(artifact: Artifact, case: Case, board: str, library: Path, folder: Path) -> Measured:
     """Export, build, run."""
-    ram = 512 * 1024 if board == "mps3-an547" else 1024 * 1024
-    report = export(artifact, board, ram, case.updater, folder, build=True, **case.options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"ram": 512 * 1024 if board == "mps3-an547" else 1024 * 1024, **case.options}
+    report = export(artifact, board, updater=case.updater, folder=folder, build=True, **options)
     (folder / "stream.bin").write_bytes(commands(artifact, case))
     counts = count(folder, BOARDS[board].machine, library)
     results = (folder / "results.bin").read_bytes()

@@ -81,6 +81,19 @@ class Draft:
         return replace(planned, **changes)
 
 
+def in_place(training: Training, **attrs: int) -> Training:
+    """The last gradient of a convolution runs last, in the memory of its input; its scratch lies behind everything."""
+    steps = list(training.steps)
+    step = steps.pop(max(i for i, step in enumerate(steps) if step.kind == "conv2d_grad"))
+    g, begin = training.buffers[step.inputs[0]], -(-training.arena_bytes // ALIGNMENT) * ALIGNMENT
+    nbytes = 4 * g.height * g.width * min(g.channels, 8)
+    own = {**step.attrs, "in_place": 1, "scratch_offset": begin, "scratch_bytes": nbytes, **attrs}
+    offsets = list(training.offsets)
+    offsets[step.output] = offsets[step.inputs[0]]
+    return replace(training, steps=(*steps, replace(step, attrs=own)), offsets=tuple(offsets),
+                   arena_bytes=begin + nbytes)  # fmt: skip
+
+
 def contents(trainer: Trainer, ids: Mapping[str, int]) -> dict[str, NDArray[Any]]:
     """What lies in buffers after a step, [height, width, channels]; a mask as bool."""
     arena, found = trainer.arena, {}

@@ -131,6 +131,7 @@ static void run_step(const cal_trainer *t, int32_t at, cal_training_args args) {
     if (of_slice(step->kind)) set_slice(t, &t->training->slices[step->slice], &args);
     set_buffers(t, at, &args);
     args.accumulate = step->accumulate;
+    if (step->in_place) args.scratch = (float *)(void *)(t->arena + step->scratch_offset);
     kernel_of(t->training_kernels, step->kind)(&args);
 }
 

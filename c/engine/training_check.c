@@ -166,6 +166,20 @@ static cal_training_status check_forward(const scene *s, const cal_step *step) {
                                                                                            : CAL_STEP_SCRATCH;
 }
 
+/* A gradient in the memory of the one it is made of: every channel depends on itself alone, both maps have one size. */
+static cal_training_status check_in_place(const scene *s, const cal_step *step) {
+    const cal_training *t = s->training;
+    if (step->kind != CAL_STEP_conv2d_grad || step->accumulate) return CAL_STEP_IN_PLACE;
+    const cal_op *op = op_of(s, step);
+    const cal_tensor *in = &s->program->tensors[op->input0], *out = &s->program->tensors[op->output];
+    if (!depthwise(&s->program->layers[op->layer]) || op->stride_h != 1 || op->stride_w != 1) return CAL_STEP_IN_PLACE;
+    if (in->height != out->height || in->width != out->width) return CAL_STEP_IN_PLACE;
+    if (t->buffers[step->input0].offset != t->buffers[step->output].offset) return CAL_STEP_IN_PLACE;
+    if (step->scratch_offset < 0 || step->scratch_offset % 4) return CAL_STEP_SCRATCH;
+    if (step->scratch_bytes < cal_in_place_bytes(in)) return CAL_STEP_SCRATCH;
+    return (int64_t)step->scratch_offset + step->scratch_bytes <= t->arena_bytes ? CAL_TRAINING_OK : CAL_STEP_SCRATCH;
+}
+
 static bool slice_valid(const scene *s, const cal_step *step, const rule *r) {
     if (r->slice < 0) return true;
     if (!between(step->slice, 0, s->training->slice_count - 1)) return false;
@@ -188,6 +202,7 @@ static cal_training_status check_step(const scene *s, int32_t id) {
     if (r->float_head && s->training->head != CAL_HEAD_float32) return CAL_STEP_KIND;
     if (!slice_valid(s, step, r)) return CAL_STEP_SLICE;
     if (!between(step->accumulate, 0, r->adds ? 1 : 0)) return CAL_STEP_FLAG;
+    if (!between(step->in_place, 0, 1)) return CAL_STEP_IN_PLACE;
     if (!between(step->input_count, r->least, r->most)) return CAL_STEP_INPUTS;
     if (step->kind == CAL_STEP_forward) {
         const cal_training_status status = check_forward(s, step);
@@ -203,6 +218,12 @@ static cal_training_status check_step(const scene *s, int32_t id) {
         if (step->output >= 0 && !fits(s, step, r->output.like, &s->training->buffers[step->output]))
             return CAL_STEP_SHAPE;
     }
+    if (step->in_place) {
+        const cal_training_status status = check_in_place(s, step);
+        if (status != CAL_TRAINING_OK) return status;
+    } else if (step->kind != CAL_STEP_forward && step->scratch_bytes != 0) {
+        return CAL_STEP_SCRATCH;
+    }
     return step->kind == CAL_STEP_loss && step->input0 != s->training->logits ? CAL_STEP_INPUTS : CAL_TRAINING_OK;
 }
 
@@ -211,7 +232,6 @@ static bool meets(const cal_training *t, int32_t a, int32_t b) {
 }
 
 static bool scratch_meets(const cal_training *t, const cal_step *step, int32_t id) {
-    if (step->kind != CAL_STEP_forward) return false;
     return overlap(step->scratch_offset, step->scratch_bytes, t->buffers[id].offset, bytes_of(&t->buffers[id]));
 }
 
@@ -233,7 +253,7 @@ static cal_training_status check_memory(const cal_training *t, int32_t at) {
         const int32_t id = cal_step_input(step, i);
         if (!alive(t, id, at)) return CAL_STEP_STALE;
         if (scratch_meets(t, step, id)) return CAL_STEP_OVERLAP;
-        const bool in_place = step->kind == CAL_STEP_gate && i == 0;
+        const bool in_place = (step->kind == CAL_STEP_gate || step->in_place) && i == 0;
         if (step->output >= 0 && !in_place && meets(t, id, step->output)) return CAL_STEP_OVERLAP;
     }
     if (step->output >= 0 && scratch_meets(t, step, step->output)) return CAL_STEP_OVERLAP;

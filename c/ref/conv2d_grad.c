@@ -3,6 +3,12 @@
 
 enum { TILE = 8 }; /* depthwise: input positions whose sums are held at once */
 
+/* Depthwise gradients of the outputs of channels [first, first + count), `pitch` values from position to position. */
+typedef struct channels {
+    const float *g;
+    int32_t first, count, pitch;
+} channels;
+
 /* The output row or column whose tap falls on an input one, -1 if none does. */
 static int32_t target(int32_t at, int32_t tap, int32_t stride, int32_t pad, int32_t dilation, int32_t size) {
     const int32_t distance = at + pad - tap * dilation;
@@ -63,38 +69,57 @@ static void dense(const cal_training_args *a) {
                     dense_block(a, y, x, group, first, cal_min(CAL_CHANNEL_BLOCK, depth - first));
 }
 
-static void depthwise_tile(const cal_training_args *a, int32_t y, int32_t x, int32_t tile, int32_t first, int32_t block) {
+static void depthwise_tile(const cal_training_args *a, int32_t y, int32_t x, int32_t tile, const channels *of) {
     const cal_op *op = a->op;
-    const int32_t channels = a->layer->c_in, taps = op->kernel_h * op->kernel_w;
+    const int32_t block = of->count, taps = op->kernel_h * op->kernel_w;
     float sum[TILE][CAL_CHANNEL_BLOCK] = {{0}}, weight[CAL_CHANNEL_BLOCK];
     for (int32_t ky = 0; ky < op->kernel_h; ky++) {
         const int32_t row = target_row(a, y, ky);
         if (row < 0) continue;
         for (int32_t kx = 0; kx < op->kernel_w; kx++) {
-            const int8_t *w = a->weights + (ptrdiff_t)first * taps + ky * op->kernel_w + kx;
+            const int8_t *w = a->weights + (ptrdiff_t)of->first * taps + ky * op->kernel_w + kx;
             for (int32_t c = 0; c < block; c++) weight[c] = (float)w[(ptrdiff_t)c * taps];
             for (int32_t t = 0; t < tile; t++) {
                 const int32_t column = target_column(a, x + t, kx);
                 if (column < 0) continue;
-                const float *g = a->g + ((ptrdiff_t)row * a->output->width + column) * channels + first;
+                const float *g = of->g + ((ptrdiff_t)row * a->output->width + column) * of->pitch;
                 for (int32_t c = 0; c < block; c++) sum[t][c] += g[c] * weight[c];
             }
         }
     }
     for (int32_t t = 0; t < tile; t++)
-        store(a, sum[t], block, a->dx + ((ptrdiff_t)y * a->input->width + x + t) * channels + first);
+        store(a, sum[t], block, a->dx + ((ptrdiff_t)y * a->input->width + x + t) * a->layer->c_in + of->first);
 }
 
 static void depthwise(const cal_training_args *a) {
     for (int32_t y = 0; y < a->input->height; y++)
         for (int32_t x = 0; x < a->input->width; x += TILE)
-            for (int32_t first = 0; first < a->layer->c_in; first += CAL_CHANNEL_BLOCK)
-                depthwise_tile(a, y, x, cal_min(TILE, a->input->width - x), first,
-                               cal_min(CAL_CHANNEL_BLOCK, a->layer->c_in - first));
+            for (int32_t first = 0; first < a->layer->c_in; first += CAL_CHANNEL_BLOCK) {
+                const int32_t count = cal_min(CAL_CHANNEL_BLOCK, a->layer->c_in - first);
+                const channels of = {a->g + first, first, count, a->layer->c_in};
+                depthwise_tile(a, y, x, cal_min(TILE, a->input->width - x), &of);
+            }
+}
+
+/* dx is g: a channel's sums read that channel alone, so a few at a time are computed from a copy. */
+static void depthwise_in_place(const cal_training_args *a) {
+    const int32_t pitch = a->layer->c_in, positions = a->output->height * a->output->width;
+    for (int32_t first = 0; first < pitch; first += CAL_IN_PLACE_CHANNELS) {
+        const int32_t count = cal_min(CAL_IN_PLACE_CHANNELS, pitch - first);
+        for (int32_t at = 0; at < positions; at++)
+            for (int32_t c = 0; c < count; c++)
+                a->scratch[(ptrdiff_t)at * count + c] = a->g[(ptrdiff_t)at * pitch + first + c];
+        const channels of = {a->scratch, first, count, count};
+        for (int32_t y = 0; y < a->input->height; y++)
+            for (int32_t x = 0; x < a->input->width; x += TILE)
+                depthwise_tile(a, y, x, cal_min(TILE, a->input->width - x), &of);
+    }
 }
 
 void CAL_TRAINING_NAME(conv2d_grad)(const cal_training_args *a) {
-    if (cal_layer_depthwise(a->layer))
+    if (a->scratch)
+        depthwise_in_place(a);
+    else if (cal_layer_depthwise(a->layer))
         depthwise(a);
     else
         dense(a);

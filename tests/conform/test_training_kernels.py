@@ -32,7 +32,7 @@ from calibrant.core.training import BUFFER_DTYPES, STEP_KINDS
 from calibrant.runtime.engine import Engine, variants
 from calibrant.runtime.training import Trainer
 from programs import Conv, joined, no_constants, one_op
-from trainings import Draft, contents
+from trainings import Draft, contents, in_place
 
 COVERED = {  # kernel -> the test here that compares it; a new row in training.def must add one
     "mask": "test_conv2d",
@@ -362,3 +362,29 @@ def test_gradients_add_up(conv):
     once, sums = (in_all_variants(conv.program(), constants, t, one_step(ids, x))["dx"] for t in (training, twice))
     assert once.any()
     np.testing.assert_array_equal(sums, once + once)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        Conv((13, 13), (7, 5), (3, 3), pad=(1, 1, 1, 1), groups=13),
+        Conv((16, 16), (1, 20), (1, 4), pad=(0, 1, 0, 2), groups=16),
+        Conv((3, 3), (6, 11), (5, 4), pad=(2, 2, 2, 1), groups=3, bits=4),
+        Conv((18, 18), (9, 9), (3, 2), dilation=(2, 3), pad=(2, 1, 2, 2), groups=18, output_bits=32),
+        Conv((73, 73), (3, 4), (3, 3), pad=(0, 1, 2, 1), groups=73),
+        Conv((9, 9), (1, 1), (1, 1), groups=9),
+    ],
+    ids=str,
+)
+def test_depthwise_gradient_in_place(conv):
+    """The same bits in the memory of its input, and everything else as without."""
+    training, ids = trained(conv)
+    moved = in_place(training)
+    apart = replace(training, arena_bytes=moved.arena_bytes)
+    rng = rng_of(conv)
+    x, constants = codes(rng, (1, *conv.size, conv.channels[0])), constants_of(conv, rng, False)
+    natural, shared = (in_all_variants(conv.program(), constants, t, one_step(ids, x)) for t in (apart, moved))
+    assert natural["dx"].any()
+    np.testing.assert_array_equal(shared["g"], natural["dx"])
+    for name in set(natural) - {"g"}:
+        assert not (shared[name] != natural[name]).any(), name

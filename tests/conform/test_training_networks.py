@@ -72,3 +72,25 @@ def test_networks_equal_the_numpy_reference(seed, head):
             if head == "float32":
                 np.testing.assert_array_equal(trainer.head_weight, reference.head_weight)
                 np.testing.assert_array_equal(trainer.head_bias, reference.head_bias)
+
+
+@pytest.mark.parametrize("seed", [15, 23, 30])  # these have depthwise layers of stride 1
+def test_gradients_in_place_change_no_bit(seed):
+    graph = to_integer(random_annotated(seed)[0])
+    program, constants = lower(graph)
+    training = differentiate(program, constants, Scheme(None))
+    plans = [schedule(training, program, search=False), schedule(training, program, in_place=True)]
+    assert [any(step.attrs.get("in_place") for step in plan.steps) for plan in plans] == [False, True]
+    t = program.tensors[program.input]
+    x = codes(rng_of(seed), (6, t.height, t.width, t.channels))
+    y = rng_of(seed).integers(0, training.buffers[training.logits].elements, 6)
+    for variant in variants():
+        trainers = [Trainer(Engine(program, constants, variant), plan) for plan in plans]
+        for first in (0, 3):
+            own = slice(first, first + 3)
+            losses = [trainer.step(x[own], y[own], 0.05) for trainer in trainers]
+            np.testing.assert_array_equal(*losses)
+            np.testing.assert_array_equal(*(trainer.engine.weights for trainer in trainers))
+            np.testing.assert_array_equal(*(trainer.engine.bias for trainer in trainers))
+            np.testing.assert_array_equal(*(trainer.accumulators for trainer in trainers))
+        assert (trainers[1].engine.bias != constants.bias).any()

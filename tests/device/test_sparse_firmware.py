@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from emulator import EMULATED, INFER, Results, Stream, need_tools, run
+from torch import nn
 
 from artifacts import make_sparse_artifact, make_window
 from calibrant import pipeline
@@ -33,8 +35,12 @@ RATES = np.array([0.02, 0.005], np.float32)
 def prepared(name: str, scheme: str) -> Artifact:
     """A network of `networks` with a training step; nothing it learns is rejected."""
     model, sample = network(name)
+    return teachable(model, sample, name, scheme)
+
+
+def teachable(model: nn.Module, sample: torch.Tensor, name: str, scheme: str) -> Artifact:
     rng = generator(0, name)
-    x = rng.normal(0.5, 1.5, (24, *NETWORKS[name][1])).astype(np.float32)
+    x = rng.normal(0.5, 1.5, (24, *sample.shape[1:])).astype(np.float32)
     y = np.arange(24, dtype=np.int64) % model.eval()(sample).shape[1]
     made = pipeline.prepare(model, x, y, bits=8, coreset=6, epochs=0, form="sparse", scheme=scheme).artifact
     return replace(made, thresholds={**made.thresholds, "coreset_drop": 1.0})
@@ -147,6 +153,26 @@ def test_stripes_where_nothing_else_fits(tmp_path: Path) -> None:
     assert narrow.total("arena") < wide.total("arena")
     assert narrow.ram_bytes <= wide.ram_bytes - saved
     check_against_trainer(artifact, tmp_path / "firmware", 1)
+
+
+@pytest.mark.parametrize(("board", "batch"), [("mps2-an386", 1), ("generic", 3)])
+def test_gradients_in_place_where_nothing_else_fits(board: str, batch: int, tmp_path: Path) -> None:
+    """Depthwise gradients take their input's memory before anything runs in stripes, and give the same bits."""
+    if board != "generic":
+        need_tools()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        wide, deep = nn.Conv2d(2, 21, 1), nn.Conv2d(21, 21, 3, padding=1, groups=21)
+        model = nn.Sequential(wide, nn.ReLU(), deep, nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(21 * 12, 4))
+    artifact = teachable(model, torch.zeros(2, 2, 8, 6), "depthwise", "bias")
+    apart = export(artifact, board, "256KB", "sparse", tmp_path / "apart", batch=batch)
+    folder, positions = tmp_path / "firmware", 8 * 6
+    shared = export(artifact, board, apart.ram_bytes - 1024, "sparse", folder, batch=batch, build=True)
+    assert apart.total("arena") - shared.total("arena") == 4 * positions * (21 - 8)
+    texts = [(tmp_path / name / "model.c").read_text(encoding="utf-8") for name in ("apart", "firmware")]
+    assert [text.count(".scratch") for text in texts] == [0, 1]
+    assert [text.count("cal_conv2d_s8__ref(&") for text in texts] == [2 * 3] * 2  # inference and training, no stripes
+    check_against_trainer(artifact, folder, batch)
 
 
 def test_rejected_rollback_and_power_loss(tmp_path: Path) -> None:

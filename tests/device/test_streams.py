@@ -28,6 +28,7 @@ from calibrant.session import Session
 
 IMAGES, RATE = 100, 0.003
 RAM, ARENA = 230_764, 180_224  # bytes: what the published implementation takes for the same scheme
+TIGHT = 144_000  # bytes: in stripes, gradients in place
 MINUTES = 8 * 60
 
 
@@ -41,7 +42,8 @@ def folder() -> Path:
     return Path(os.environ["CALIBRANT_DATA"])
 
 
-def test_mcunet_trains_under_256_kilobytes(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ram", [RAM, TIGHT])
+def test_mcunet_trains_under_256_kilobytes(ram: int, folder: Path, tmp_path: Path) -> None:
     """MCUNet under its 49 KB scheme learns from 100 photographs: losses, outputs and parameters are the trainer's."""
     task = load_task("cifar10", folder)
     rows = subset(task.y, IMAGES, 0, "training")
@@ -51,9 +53,9 @@ def test_mcunet_trains_under_256_kilobytes(folder: Path, tmp_path: Path) -> None
     artifact = adopt(
         graph, shown, task.y[rows], preprocess=Preprocess(half, half), scheme="mcunet-5fps:49KB", coreset=10
     )
-    report = export(artifact, "mps3-an547", RAM, "sparse", tmp_path / "firmware", build=True)
+    report = export(artifact, "mps3-an547", ram, "sparse", tmp_path / "firmware", build=True)
     assert report.total("arena") <= ARENA
-    assert report.ram_bytes <= RAM
+    assert report.ram_bytes <= ram
     x, y = encoded(artifact, shown), task.y[rows]
     stream = observing(Stream().add(8, 1, np.array([RATE, RATE], np.float32)), x, y).add(6, 1).add(4, 1)
     results = run(tmp_path / "firmware", stream, seconds=MINUTES)

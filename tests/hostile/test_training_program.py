@@ -15,10 +15,13 @@ from test_program import PROGRAM as BARE
 
 from calibrant.autodiff import Scheme, differentiate
 from calibrant.core.errors import PlanError
-from calibrant.core.training import BUFFER_DTYPES, STEP_KINDS, Training
+from calibrant.core.records import Constants
+from calibrant.core.training import BUFFER_DTYPES, STEP_KINDS, Buffer, Step, Training
 from calibrant.plan import schedule
 from calibrant.runtime.engine import Engine, variants
 from calibrant.runtime.training import Trainer
+from programs import Conv
+from trainings import Draft, in_place
 
 HEADER = Path(__file__).parents[2] / "c/include/calibrant/training.h"
 PADS = {"pad_top": 0, "pad_left": 0, "adaptive": 0}
@@ -35,9 +38,10 @@ def trainings() -> tuple[Training, Training]:
 
 
 INT8, REAL = trainings()
+SHARED = schedule(differentiate(PROGRAM, CONSTANTS, Scheme(biases=2, weights={0: (1, 3)})), PROGRAM, in_place=True)
 SLICE_FIELDS = ("layer", "offset", "count", "kind")
 STEP_FIELDS = ("kind", "output", "op", "slice")
-ATTRIBUTES = ("accumulate", "operand", "scratch_offset", "scratch_bytes")
+ATTRIBUTES = ("accumulate", "in_place", "operand", "scratch_offset", "scratch_bytes")
 SLICE_KINDS = ("weight", "bias", "head")
 
 
@@ -97,7 +101,7 @@ def run(training: Training, variant: str):
     return losses, trainer.logits(x), engine.weights, engine.bias, trainer.accumulators
 
 
-WANTED = run(INT8, variants()[-1])
+PLACED = [(training, run(training, variants()[-1])) for training in (INT8, SHARED)]
 
 
 def survive(training: Training) -> bool:
@@ -118,10 +122,12 @@ def survive(training: Training) -> bool:
 def test_the_trainings_themselves_are_valid():
     assert survive(INT8)
     assert survive(REAL)
+    assert survive(SHARED)
+    assert any(step.attrs.get("in_place") for step in SHARED.steps)
     assert {step.kind for step in (*INT8.steps, *REAL.steps)} == set(STEP_KINDS)
 
 
-@pytest.mark.parametrize("training", [INT8, REAL], ids=["int8", "float32"])
+@pytest.mark.parametrize("training", [INT8, REAL, SHARED], ids=["int8", "float32", "in place"])
 def test_one_extreme_number(training):
     for place in places(training):
         for value in EXTREMES[::2]:
@@ -129,25 +135,26 @@ def test_one_extreme_number(training):
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 50)), min_size=1, max_size=4))
-def test_an_accepted_place_changes_no_number(moves):
+@given(st.sampled_from(PLACED), st.lists(st.tuples(st.integers(0, 99), st.integers(0, 50)), min_size=1, max_size=4))
+def test_an_accepted_place_changes_no_number(placed, moves):
     """A buffer or scratch put elsewhere is refused, or does no harm: nothing that is read was overwritten."""
-    movable = [place for place in places(INT8) if place[0] == "offsets" or place[2] == "scratch_offset"]
-    training = replace(INT8, arena_bytes=2 * INT8.arena_bytes)
+    training, wanted = placed
+    movable = [place for place in places(training) if place[0] == "offsets" or place[2] == "scratch_offset"]
+    training = replace(training, arena_bytes=2 * training.arena_bytes)
     for which, at in moves:
         training = mutated(training, movable[which % len(movable)], at * 64)
     try:
         seen = run(training, variants()[-1])
     except PlanError:
         return
-    for one, other in zip(seen, WANTED, strict=True):
+    for one, other in zip(seen, wanted, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.data())
 def test_several_numbers(data):
-    training = data.draw(st.sampled_from([INT8, REAL]))
+    training = data.draw(st.sampled_from([INT8, REAL, SHARED]))
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.sampled_from(places(training)))
         training = mutated(training, place, data.draw(st.one_of(st.integers(-2, 40), st.sampled_from(EXTREMES))))
@@ -268,6 +275,10 @@ REFUSALS = [  # a training, and the sentence that refuses it
     (with_attr(INT8, "forward", scratch_bytes=100), f"step {first_conv(INT8)} forward: scratch must"),
     (with_attr(INT8, "forward", scratch_offset=2**30), f"step {first_conv(INT8)} forward: scratch must"),
     (with_attr(INT8, "forward", scratch_offset=INT8.offsets[0]), f"step {first_conv(INT8)} forward: output or scratch"),
+    (with_attr(INT8, "gate", in_place=1), f"step {step_of(INT8, 'gate')} gate: in_place must be"),
+    (with_attr(INT8, "add_grad", in_place=1), f"step {step_of(INT8, 'add_grad')} add_grad: in_place must be"),
+    (with_attr(INT8, "forward", in_place=1), f"step {step_of(INT8, 'forward')} forward: in_place must be"),
+    (with_attr(INT8, "gate", scratch_bytes=4), f"step {step_of(INT8, 'gate')} gate: scratch must"),
     (overlapping("mean_grad"), f"step {step_of(INT8, 'mean_grad')} mean_grad: output or scratch overlaps"),
     (stale(INT8), "step "),
     (buried(INT8), "step "),
@@ -293,6 +304,72 @@ def test_every_status_is_met():
     unmet = {name for name, text in rows if text not in met}
     assert unmet == {"CAL_TRAINING_OK", "CAL_BUFFER_DTYPE"}  # the host cannot encode an unknown dtype
     assert len(rows) > 25
+
+
+SAME = Conv((9, 9), (4, 5), (3, 3), pad=(1, 1, 1, 1), groups=9, output_bits=32)
+IN_PLACE, SCRATCH = "in_place must be", "scratch must lie"
+
+
+def lone(conv: Conv, **attrs: int) -> Training:
+    """The gradient of a convolution's input in place, and then its codes are gathered."""
+    draft = Draft(conv.program())
+    draft.forward()
+    g = draft.add("loss", (1,), draft.like("g", 1))
+    taps = conv.kernel[0] * conv.kernel[1]
+    depthwise = conv.groups == conv.channels[0] == conv.channels[1]
+    part = draft.train(0, "weight", taps * (1 if depthwise else conv.channels[1]), (0,))
+    draft.add("conv2d_grad", (g,), draft.like("dx", 0), op=0)
+    shared = in_place(draft.training("int8"), **attrs)
+    kept = Buffer("kept", *conv.size, 1 if depthwise else conv.groups, "int8")
+    gather = Step("gather", (0,), len(shared.buffers), 0, part)
+    end = shared.arena_bytes
+    return replace(shared, buffers=(*shared.buffers, kept), offsets=(*shared.offsets, end),
+                   steps=(*shared.steps, gather), arena_bytes=end + 4096)  # fmt: skip
+
+
+def dislodged(training: Training) -> Training:
+    """The output half on top of the input."""
+    return replace(training, offsets=put(training.offsets, 3, training.offsets[2] + 4))
+
+
+@pytest.mark.parametrize(
+    ("training", "conv", "sentence"),
+    [
+        (lone(SAME), SAME, None),
+        (lone(SAME, accumulate=1), SAME, IN_PLACE),
+        (lone(SAME, in_place=2), SAME, IN_PLACE),
+        (lone(SAME, in_place=0), SAME, SCRATCH),
+        (lone(SAME, in_place=0, scratch_bytes=0), SAME, "output or scratch overlaps"),
+        (dislodged(lone(SAME)), SAME, IN_PLACE),
+        (lone(SAME, scratch_bytes=4 * 20 * 8 - 1), SAME, SCRATCH),
+        (lone(SAME, scratch_offset=-64), SAME, SCRATCH),
+        (lone(SAME, scratch_offset=lone(SAME).arena_bytes - 4 * 20 * 8 + 4), SAME, SCRATCH),
+        (lone(SAME, scratch_offset=lone(SAME).steps[-2].attrs["scratch_offset"] + 2), SAME, SCRATCH),
+        (lone(SAME, scratch_offset=lone(SAME).offsets[2] + 64), SAME, "output or scratch overlaps"),
+        (lone(SAME, scratch_offset=lone(SAME).offsets[0]), SAME, "reads a buffer that no step wrote"),
+        *((lone(conv), conv, IN_PLACE) for conv in (
+            Conv((6, 6), (1, 1), stride=(2, 1), groups=6, output_bits=32),
+            Conv((6, 6), (9, 9), (3, 3), stride=(1, 2), pad=(1, 1, 1, 1), groups=6, output_bits=32),
+            Conv((6, 6), (9, 9), (3, 3), groups=6, output_bits=32),
+            Conv((6, 6), (3, 3), output_bits=32),
+            Conv((6, 6), (3, 3), groups=3, output_bits=32),
+            Conv((6, 12), (3, 3), groups=6, output_bits=32),
+        )),
+    ],
+)  # fmt: skip
+def test_only_a_depthwise_gradient_of_stride_1_is_in_place(training, conv, sentence):
+    rng = np.random.default_rng(0)
+    count, channels = int(np.prod(conv.weight_shape)), conv.channels[1]
+    constants = Constants(rng.integers(-9, 9, count).astype(np.int8), np.zeros(channels, np.int32),
+                          np.full(channels, 2**30, np.int32), np.full(channels, 36, np.int32),
+                          np.ones(channels, np.float32))  # fmt: skip
+    engine = Engine(conv.program(), constants)
+    if sentence is None:
+        x = np.zeros((1, *conv.size, conv.channels[0]), np.int8)
+        assert np.isfinite(Trainer(engine, training).step(x, np.zeros(1, np.int64), 0.1)).all()
+        return
+    with pytest.raises(PlanError, match=rf"^step \d \w+: {sentence}"):
+        Trainer(engine, training)
 
 
 def test_unknown_words_are_refused():

@@ -44,10 +44,12 @@ extern "C" {
     X(CAL_STEP_OUTPUT, 0x44, "output must be a buffer of the right dtype, or -1 of an update")                         \
     X(CAL_STEP_SHAPE, 0x45, "a buffer does not have the sizes that the op or head says")                               \
     X(CAL_STEP_FLAG, 0x46, "accumulate must be 0, or 1 of a gradient of an input; operand must be one of the op's")    \
-    X(CAL_STEP_SCRATCH, 0x47, "scratch must lie inside the arena and hold what cal_scratch_bytes says")                \
+    X(CAL_STEP_SCRATCH, 0x47, "scratch must lie inside the arena and hold what forward steps and steps in place need") \
     X(CAL_STEP_OVERLAP, 0x48, "output or scratch overlaps what the step reads")                                        \
     X(CAL_STEP_STALE, 0x49, "reads a buffer that no step wrote before, or that another one has overwritten")           \
-    X(CAL_STEP_ORDER, 0x4a, "must come after the loss")
+    X(CAL_STEP_ORDER, 0x4a, "must come after the loss")                                                                \
+    X(CAL_STEP_IN_PLACE, 0x4b,                                                                                         \
+      "in_place must be 0, or 1 of a depthwise gradient of stride 1 in its input's memory, adding to nothing")
 
 #define CAL_TRAINING_STATUS_ENUM(name, code, text) name = code,
 typedef enum cal_training_status { CAL_TRAINING_STATUSES(CAL_TRAINING_STATUS_ENUM) } cal_training_status;
@@ -58,7 +60,7 @@ typedef enum cal_training_status { CAL_TRAINING_STATUSES(CAL_TRAINING_STATUS_ENU
 #define CAL_SLICE_FIELDS(X) X(layer) X(kind) X(offset) X(count) X(channel_offset) X(channel_count)
 #define CAL_STEP_FIELDS(X)                                                                                             \
     X(kind) X(input_count) X(input0) X(input1) X(input2) X(input3) X(input4) X(input5) X(input6) X(input7)             \
-    X(output) X(op) X(slice) X(accumulate) X(operand) X(scratch_offset) X(scratch_bytes)
+    X(output) X(op) X(slice) X(accumulate) X(operand) X(in_place) X(scratch_offset) X(scratch_bytes)
 
 #define CAL_FIELD(name) int32_t name;
 typedef struct cal_buffer { CAL_BUFFER_FIELDS(CAL_FIELD) } cal_buffer;
@@ -129,6 +131,7 @@ typedef struct cal_training_args {
     float *head_bias;         /* [classes] */
     float *accumulators;      /* of the slice; NULL: update at once */
     float *loss, *logits;     /* loss: one value, and [classes]; may be NULL */
+    float *scratch;           /* conv2d_grad in place, so that dx is g: cal_in_place_bytes; else NULL */
 } cal_training_args;
 
 /* Contract as of cal_kernel, plus: a sum starts at 0.0f and has one accumulator, in the order that docs/numerics.md says,
@@ -174,6 +177,15 @@ void cal_commit(const cal_trainer *trainer, bool carry);
 /* The steps before the loss alone. labels and losses may both be NULL, and logits. */
 void cal_evaluate(const cal_trainer *trainer, const int8_t *x, const int32_t *labels, int64_t samples, float *losses,
                   float *logits);
+
+/* A depthwise gradient in place copies so many channels of g, and then computes theirs of dx. */
+enum { CAL_IN_PLACE_CHANNELS = 8 };
+
+/* Scratch for that: float32[height, width, channels at once]. */
+static inline int64_t cal_in_place_bytes(const cal_tensor *input) {
+    const int32_t channels = input->channels < CAL_IN_PLACE_CHANNELS ? input->channels : CAL_IN_PLACE_CHANNELS;
+    return (int64_t)4 * input->height * input->width * channels;
+}
 
 static inline int32_t cal_step_input(const cal_step *step, int32_t i) {
     const int32_t inputs[CAL_MAX_INPUTS] = {step->input0, step->input1, step->input2, step->input3,

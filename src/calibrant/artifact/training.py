@@ -16,7 +16,7 @@ from calibrant.core.scaling import effective_scale, head_scale, quantization_awa
 from calibrant.core.training import BUFFER_DTYPES, STEP_KINDS, Buffer, Slice, Step, Training
 
 _KEYS = ("buffers", "offsets", "steps", "slices", "scaled", "arena_bytes")
-_ATTRS = ("accumulate", "operand", "scratch_offset", "scratch_bytes")
+_ATTRS = ("accumulate", "operand", "in_place", "scratch_offset", "scratch_bytes")
 _SLICES = ("weight", "bias")
 
 

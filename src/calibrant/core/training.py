@@ -81,7 +81,8 @@ class Step:
     """One step; ids count `Training.buffers`, `op` the program's ops, `slice` the trained slices.
 
     `output` is -1 for updates. `attrs`: `accumulate` 1 adds to the output instead of replacing it (a second consumer's
-    gradient); `operand` which input of the op the gradient is of; `scratch_offset`, `scratch_bytes` of forward steps.
+    gradient); `operand` which input of the op the gradient is of; `in_place` 1: a depthwise gradient of stride 1 in its
+    input's memory; `scratch_offset`, `scratch_bytes` of forward steps and of those.
     Inputs: forward as the op's; mask (y); gather (x); dense (x); loss (logits); gate (g, mask) or (g), output g;
     bias_update (g); weight_update (x, g), x gathered where the slice has channels; dense_update (x, g);
     conv2d_grad, dense_grad, add_grad, concat_grad, mean_grad, avg_pool2d_grad (g); max_pool2d_grad (x, g).

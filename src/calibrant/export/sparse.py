@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -20,11 +20,12 @@ from calibrant.export.design import Design, Wishes, record_bytes, require_corese
 from calibrant.export.report import aligned
 from calibrant.memory.coreset import Pool
 from calibrant.plan import schedule
+from calibrant.plan.sharing import share
 from calibrant.plan.stripes import choose, split
 
 PAGE = 64  # CAL_SLOT_PAGE
 ALIGNMENT = 16  # bytes, of what lies in the arena
-_ARGS = "P" * 10 + "i" * 9 + "fff" + "PPP" + "P" * 7  # cal_training_args
+_ARGS = "P" * 10 + "i" * 9 + "fff" + "PPP" + "P" * 8  # cal_training_args
 _LEARNER = "iiiiiiiff"  # calibrant_learner
 _TIMELY = ("loss", "bias_update", "weight_update")  # steps that need the label or a rate
 _OF_SLICE = ("gather", "bias_update", "weight_update")
@@ -142,23 +143,37 @@ def trained(artifact: Artifact, scheme: str | None) -> Training:
 
 
 def planned(artifact: Artifact, training: Training, room: int) -> tuple[Program, Training]:
-    """Program and training planned for kernels without scratch; in stripes, where no gradient passes, if that is what
-    makes the arena fit."""
+    """Program and training planned for kernels without scratch: the least costly plan that fits, else the smallest.
+
+    The cheapest is the plain one. Depthwise gradients in place cost a copy each; stripes, where no gradient passes,
+    compute rows twice.
+    """
     ops = tuple(replace(op, attrs={**op.attrs, "scratch_offset": 0, "scratch_bytes": 0}) for op in artifact.program.ops)
     program = replace(artifact.program, ops=ops)
-    plain = schedule(training, program, alignment=ALIGNMENT)
-    if plain.arena_bytes <= room:
-        return program, plain
-    frozen = min((step.op for step in training.steps if step.kind not in ("forward", "loss")), default=len(ops))
-    found = choose(program, limit=room, frozen=frozen)
-    if not found.ops:
-        return program, plain
-    striped = split(program, found.ops, found.count)
+    found: list[tuple[Program, Training]] = []
+    for plan in _plans(artifact, training, program, room):
+        if plan[1].arena_bytes <= room:
+            return plan
+        found.append(plan)
+    return min(found, key=lambda plan: plan[1].arena_bytes)
+
+
+def _plans(artifact: Artifact, training: Training, program: Program, room: int) -> Iterator[tuple[Program, Training]]:
+    """Planned trainings of the same numbers, from the least costly on."""
+    modes = (False, True) if any(step.attrs.get("in_place", 0) for step in share(training, program).steps) else (False,)
+    for in_place in modes:
+        yield program, schedule(training, program, alignment=ALIGNMENT, in_place=in_place)
+    frozen = min((step.op for step in training.steps if step.kind not in ("forward", "loss")), default=len(program.ops))
+    stage = choose(program, limit=room, frozen=frozen)
+    if not stage.ops:
+        return
+    striped = split(program, stage.ops, stage.count)
     scaled = not bool(np.all(training.weight_scaling == 1) and np.all(training.bias_scaling == 1))
     again = differentiate(striped, artifact.constants, _scheme(training, program), scaling=scaled)
-    narrow = schedule(again, striped, alignment=ALIGNMENT)
-    better = narrow.arena_bytes < plain.arena_bytes and narrow.slices == training.slices
-    return (striped, narrow) if better else (program, plain)
+    if again.slices != training.slices:
+        return
+    for in_place in modes:
+        yield striped, schedule(again, striped, alignment=ALIGNMENT, in_place=in_place)
 
 
 def _scheme(training: Training, program: Program) -> Scheme:
@@ -259,6 +274,8 @@ def _fields(step: Step, program: Program, training: Training, storage: Storage, 
         fields |= {"mask": {"mask": at}, "gather": {"gathered": f"(int8_t *)({at})"}}.get(
             step.kind, {"dx": f"(float *)({at})"}
         )
+    if step.attrs.get("in_place", 0):
+        fields["scratch"] = f"(float *)(calibrant_arena + {step.attrs['scratch_offset']})"
     if step.kind == "loss":
         fields |= {"classes": len(training.head_scale), "head_scale": "calibrant_score_scale"}
     return fields

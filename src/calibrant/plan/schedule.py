@@ -46,7 +46,7 @@ def schedule(
         False leaves the steps in their order and places greedily: fast, and what the search is compared with.
     in_place : bool
         Depthwise gradients of stride 1 overwrite their input where nothing reads it later: see
-        :func:`calibrant.plan.sharing.share`. Only for an engine that can do so.
+        :func:`calibrant.plan.sharing.share`. Costs a copy of the input; the numbers stay the same.
 
     Returns
     -------

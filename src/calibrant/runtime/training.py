@@ -12,7 +12,7 @@ from calibrant.core.errors import DataError, PlanError
 from calibrant.core.training import Slice, Step, Training
 from calibrant.runtime.engine import Engine, _array, _encode, _table
 
-_ATTRIBUTES = frozenset({"accumulate", "operand", "scratch_offset", "scratch_bytes"})
+_ATTRIBUTES = frozenset({"accumulate", "in_place", "operand", "scratch_offset", "scratch_bytes"})
 
 
 class Trainer:
