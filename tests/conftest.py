@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from hypothesis import HealthCheck, settings
 
 from artifacts import make_artifact, make_window
 from calibrant.artifact import Artifact, write
+
+# A shell ignores Ctrl-C on behalf of what it starts in the background, and processes that tests start inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Same examples on every run, and a busy machine is no failure.
 settings.register_profile(

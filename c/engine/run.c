@@ -54,8 +54,16 @@ static cal_args arguments(const cal_engine *engine, const cal_op *op, const uint
     return args;
 }
 
-static void run_sample(const cal_engine *engine, int64_t sample, const cal_stats *stats) {
+int64_t cal_active_count(const cal_program *p) {
+    int64_t total = p->channel_count;
+    for (int32_t i = 0; i < p->op_count; i++)
+        if (p->ops[i].kind == CAL_KIND_add) total += p->tensors[p->ops[i].output].channels;
+    return total;
+}
+
+static void run_sample(const cal_engine *engine, int64_t sample, const cal_stats *stats, int32_t *active) {
     const cal_program *p = engine->program;
+    int32_t *added = active ? active + p->channel_count : NULL;
     const cal_kernels *kernels = engine->kernels;
     const uint8_t *packed = engine->packed;
     for (int32_t i = 0; i < p->op_count; i++) {
@@ -66,8 +74,12 @@ static void run_sample(const cal_engine *engine, int64_t sample, const cal_stats
             args.pooled = stats->pooled + sample * p->pooled_count + args.layer->pooled_offset;
             kernels->channel_sum(&args);
         }
-        if (args.layer && stats->active)
-            args.active = stats->active + sample * p->channel_count + args.layer->channel_offset;
+        if (active && args.layer) {
+            args.active = active + args.layer->channel_offset;
+        } else if (active && op->kind == CAL_KIND_add) {
+            args.active = added;
+            added += args.output->channels;
+        }
         cal_kernel_of(kernels, op->kind)(&args);
         if (args.layer && stats->taps) {
             args.signal = stats->signal + sample * p->channel_count + args.layer->channel_offset;
@@ -81,9 +93,10 @@ void cal_run(const cal_engine *engine, const int8_t *x, int64_t samples, int32_t
     const cal_program *p = engine->program;
     const cal_tensor *in = &p->tensors[p->input], *out = &p->tensors[p->output];
     const int64_t in_bytes = cal_tensor_bytes(in), out_values = cal_tensor_bytes(out) * 8 / out->bits;
+    const int64_t counts = cal_active_count(p);
     for (int64_t sample = 0; sample < samples; sample++, outputs += out_values) {
         memcpy(engine->arena + in->offset, x + sample * in_bytes, (size_t)in_bytes);
-        run_sample(engine, sample, stats);
+        run_sample(engine, sample, stats, stats->active ? stats->active + sample * counts : NULL);
         const uint8_t *y = engine->arena + out->offset;
         if (out->bits == 32)
             memcpy(outputs, y, (size_t)out_values * sizeof *outputs);

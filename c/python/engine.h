@@ -166,7 +166,7 @@ class Engine {
             return !array || (array->shape(0) == samples && array->shape(1) == width);
         };
         if (x.shape(1) != elements(program_.input) || outputs.shape(0) != samples ||
-            outputs.shape(1) != elements(program_.output) || !fits(active, channels) ||
+            outputs.shape(1) != elements(program_.output) || !fits(active, static_cast<size_t>(cal_active_count(&program_))) ||
             !fits(pooled, static_cast<size_t>(program_.pooled_count)) || !fits(signal, channels) ||
             (taps && taps->shape(0) != weights_.size()) || taps.has_value() != signal.has_value())
             fail("run: a buffer does not fit the program");

@@ -10,4 +10,5 @@ void CAL_NAME(add)(const cal_args *a) {
         const int64_t right = (int64_t)(a->x[1][i] - a->input[1]->zero_point) * op->multiplier1;
         y[i] = cal_clamp(cal_round_shift(left + right, op->shift0) + a->output->zero_point, op);
     }
+    if (a->active) cal_count_active(a);
 }

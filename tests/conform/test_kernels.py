@@ -17,7 +17,7 @@ from calibrant.ops import SCHEMAS
 from calibrant.ops.move import move_multiplier
 from calibrant.ops.pointwise import add_multipliers
 from calibrant.ops.pool import mean_multiplier
-from calibrant.runtime.engine import variants
+from calibrant.runtime.engine import Engine, variants
 from programs import Conv, joined, no_constants, one_op, run
 
 COVERED = {  # kernel -> the test here that compares it; a new row in ops.def must add one
@@ -126,19 +126,25 @@ SCALES = [(0.1, 0.1, 0.1), (0.1, 0.07, 0.2), (3.0, 0.001, 0.02), (1e-6, 2e-6, 1.
 
 @pytest.mark.parametrize("scales", SCALES)
 @pytest.mark.parametrize("channels", [1, 17, 64])
-def test_add(scales, channels, variant):
+@pytest.mark.parametrize("clamp", [(-128, 127), (5, 60)])
+def test_add(clamp, scales, channels, variant):
     rng = rng_of(scales, channels)
     a, b = codes(rng, (2, 3, 5, channels)), codes(rng, (2, 3, 5, channels), extreme=True)
     first, second, output = QParams(scales[0], -20), QParams(scales[1], 127), QParams(scales[2], 5)
-    y = reference("add", {}, (a, b), (first, second), output)
+    y = reference("add", {}, (a, b), (first, second), output).clip(*clamp)
     (left, right), shift = add_multipliers(first.scale, second.scale, output.scale)
     program, constants = joined(
         "add",
         (tensor("a", a, first), tensor("b", b, second)),
         tensor("y", a, output),
-        {"multiplier0": left, "multiplier1": right, "shift0": shift},
+        {"multiplier0": left, "multiplier1": right, "shift0": shift, "clamp_low": clamp[0], "clamp_high": clamp[1]},
     )
-    np.testing.assert_array_equal(run(program, constants, np.concatenate((a, b), 3), variant), y)
+    x = np.concatenate((a, b), 3)
+    np.testing.assert_array_equal(run(program, constants, x, variant), y)
+    active = Engine(program, constants, variant).observe(x).active
+    assert active.shape == (2, program.active_count) == (2, 3 * channels)
+    inside = ((clamp[0] < y) & (y < clamp[1])).sum(axis=(1, 2))
+    np.testing.assert_array_equal(active[:, program.active_slices[program.output]], inside)
 
 
 @pytest.mark.parametrize("shift", [1, 2, 30, 39, 40, 41, 51, 52, 53, 62])

@@ -119,7 +119,7 @@ typedef struct cal_args {
     const int32_t *bias, *multiplier, *shift;
     const void *packed;     /* the layer's weights as this variant's pack function left them */
     uint8_t *scratch;       /* op->scratch_bytes */
-    int32_t *active;        /* conv2d: if not NULL, [c_out] out: output positions strictly inside the clamp */
+    int32_t *active;        /* conv2d, add: if not NULL, [channels] out: output positions strictly inside the clamp */
     int32_t *pooled;        /* channel_sum: [channels] out: sum over positions of (x - zero_point) */
     const int32_t *signal;  /* conv2d_taps: [c_out] */
     int64_t *taps;          /* conv2d_taps: like weights, added to: signal[o] * sum over active positions of x at tap */
@@ -166,11 +166,14 @@ typedef struct cal_engine {
 
 /* What a run computes besides the outputs; NULL for what is not wanted. */
 typedef struct cal_stats {
-    int32_t *active;       /* [samples, channel_count] */
+    int32_t *active;       /* [samples, cal_active_count] */
     int32_t *pooled;       /* [samples, pooled_count] */
     const int32_t *signal; /* [samples, channel_count]; goes with taps */
     int64_t *taps;         /* [weight_count], added to */
 } cal_stats;
+
+/* Values of a sample that `active` takes: channel_count, then the channels of every addition in the order of ops. */
+int64_t cal_active_count(const cal_program *program);
 
 /* Run samples one after another in the one arena. x int8[samples, elements of input]; outputs int32[samples, elements of
  * output]: raw accumulators of a 32-bit output, else codes. */

@@ -41,4 +41,14 @@ static inline int8_t cal_clamp(int64_t code, const cal_op *op) {
     return (int8_t)code;
 }
 
+/* Output positions of 8-bit codes that are strictly inside the clamp, by channel. */
+static inline void cal_count_active(const cal_args *a) {
+    const int32_t channels = a->output->channels, positions = a->output->height * a->output->width;
+    const int32_t low = a->op->clamp_low, high = a->op->clamp_high;
+    const int8_t *y = a->y;
+    for (int32_t c = 0; c < channels; c++) a->active[c] = 0;
+    for (int32_t p = 0; p < positions; p++, y += channels)
+        for (int32_t c = 0; c < channels; c++) a->active[c] += low < y[c] && y[c] < high;
+}
+
 #endif

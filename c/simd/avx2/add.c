@@ -35,4 +35,5 @@ void CAL_NAME(add)(const cal_args *a) {
         add16(&t, rest[0], rest[1], rest[2]);
         memcpy(y + i, rest[2], (size_t)(values - i));
     }
+    if (a->active) cal_count_active(a);
 }

@@ -145,7 +145,7 @@ def flip_bytes(artifact: Artifact, window: int, form: str) -> int:
     program = artifact.program
     samples = window + len(artifact.coreset.y)
     logits = program.tensors[program.output].elements
-    statistics = 4 * samples * (program.channel_count + program.pooled_count + logits)
+    statistics = 4 * samples * (program.active_count + program.pooled_count + logits)
     codes = window * program.tensors[program.input].nbytes
     candidates = 2 * (program.weight_count + 4 * program.channel_count)
     slopes = 0 if form == "pooled" else 8 * program.weight_count

@@ -97,7 +97,7 @@ class Layer:
 
     @property
     def channel_slice(self) -> slice:
-        """Where per-output-channel values stand in bias, multiplier, shift, scale and activity statistics."""
+        """Where per-output-channel values stand in bias, multiplier, shift, scale and counts of active positions."""
         return slice(self.channel_offset, self.channel_offset + self.c_out)
 
     @property
@@ -124,8 +124,23 @@ class Program:
 
     @property
     def channel_count(self) -> int:
-        """Sum of c_out over layers: the length of bias, multiplier, shift, scale and activity statistics."""
+        """Sum of c_out over layers: the length of bias, multiplier, shift and scale."""
         return sum(layer.c_out for layer in self.layers)
+
+    @property
+    def active_slices(self) -> dict[int, slice]:
+        """By output tensor of a layer or an addition: where its channels' counts of active positions stand."""
+        slices = {op.output: self.layers[op.layer].channel_slice for op in self.ops if op.layer >= 0}
+        end = self.channel_count
+        for op in self.ops:
+            if op.kind == "add":
+                slices[op.output] = slice(end, end := end + self.tensors[op.output].channels)
+        return slices
+
+    @property
+    def active_count(self) -> int:
+        """Number of counts of active positions: the layers' output channels, then those of additions in order."""
+        return self.channel_count + sum(self.tensors[op.output].channels for op in self.ops if op.kind == "add")
 
     @property
     def pooled_count(self) -> int:
@@ -167,8 +182,9 @@ class Constants:
 class Observation:
     """Forward pass plus pooled statistics of N samples, all integers.
 
-    outputs int32[N, elements of the output tensor]; active int32[N, channel_count]: output positions per channel
-    that are strictly inside the clamp; pooled int32[N, pooled_count]: sum over positions of (input - zero_point).
+    outputs int32[N, elements of the output tensor]; active int32[N, active_count]: output positions per channel of
+    layers and additions that are strictly inside the clamp; pooled int32[N, pooled_count]: sum over positions of
+    (input - zero_point).
     """
 
     outputs: NDArray[np.int32]

@@ -152,7 +152,7 @@ class Engine:
         """Forward pass plus the pooled statistics that bit-flipping needs; `x` as for :meth:`infer`."""
         rows = self._rows(x)
         outputs = np.empty((len(rows), self._outputs), np.int32)
-        active = np.zeros((len(rows), self.program.channel_count), np.int32)
+        active = np.zeros((len(rows), self.program.active_count), np.int32)
         pooled = np.zeros((len(rows), self.program.pooled_count), np.int32)
         self._native.run(rows, outputs, active, pooled, None, None)
         return Observation(outputs, active, pooled)

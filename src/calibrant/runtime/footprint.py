@@ -63,7 +63,7 @@ def window(artifact: Artifact, samples: int, capacity: int, form: str) -> int:
     """Bytes that a window of `samples` adds: its codes, and joined with the coreset codes and statistics once more."""
     program = artifact.program
     outputs = program.tensors[program.output].elements
-    statistics = 4 * (program.channel_count + program.pooled_count + outputs)
+    statistics = 4 * (program.active_count + program.pooled_count + outputs)
     kept = _sample(artifact) + (_recollection(artifact) if form == "accumulated" else 0)
     return int(samples * kept + (samples + capacity) * (_sample(artifact) + statistics))
 

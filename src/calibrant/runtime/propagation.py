@@ -2,10 +2,11 @@
 
 The gradient of the loss, summed over the positions of a map, is a number per sample and channel, and such sums travel
 backwards through a network by simple rules: a convolution maps them with its kernel summed over the taps (exactly, but
-for borders); a pool of any kind, a mean, a rescaling and an addition leave them as they are; a concatenation splits
-them; a clamp keeps the share of positions that are active. So the signal of every layer follows from the output
-error, the weights and the pooled statistics that a forward pass gives anyway: nothing of a map is stored, and the sweep
-costs about as much as running the network on one position. It is what the learned feedback estimates without a sweep.
+for borders); a pool of any kind, a mean and a rescaling leave them as they are, an addition hands them to both of its
+inputs, a concatenation splits them; the clamp of a layer or an addition keeps the share of positions that are active.
+So the signal of every layer follows from the output error, the weights and the counts of active positions that a
+forward pass gives anyway: nothing of a map is stored, and the sweep costs about as much as running the network on one
+position. It is what the learned feedback estimates without a sweep.
 
 Values are integers held in float64, below 2^15, with a power of two per tensor: every product and sum below 2^53 is
 exact, in whatever order a library adds, so the signals are the same on every machine.
@@ -78,21 +79,20 @@ def propagate(
     tuple of Signal
         [N, c_out] per layer, in units of `error` times the real value of the layer's output.
     """
+    slices = program.active_slices
     pending: dict[int, Signal] = {program.output: Signal.of(error.astype(np.float64), 0)}
     signals: dict[int, Signal] = {}
     for op in reversed(program.ops):
         output = program.tensors[op.output]
         arrived = pending.pop(op.output, Signal(np.zeros((len(error), output.channels)), 0))
-        parts: list[Signal]
         if op.layer >= 0:
-            layer = program.layers[op.layer]
             signals[op.layer] = arrived
             if op.inputs[0] == program.input:
                 continue
-            if output.bits != 32:  # raw accumulators have no clamp
-                arrived = _clamped(arrived, observation.active[:, layer.channel_slice], output.height * output.width)
-            kernel = weights[layer.weight_slice].reshape(layer.weight_shape)
-            parts = [_convolved(layer, kernel, constants.scale[layer.channel_slice], arrived)]
+        if op.output in slices and output.bits != 32:  # raw accumulators have no clamp
+            arrived = _clamped(arrived, observation.active[:, slices[op.output]], output.height * output.width)
+        if op.layer >= 0:
+            parts = [_convolved(program.layers[op.layer], weights, constants.scale, arrived)]
         else:
             parts = _split(program, op, arrived)
         for tensor, part in zip(op.inputs, parts, strict=True):
@@ -105,9 +105,10 @@ def _clamped(signal: Signal, active: NDArray[np.int32], positions: int) -> Signa
     return Signal.of(signal.mantissa * share, signal.exponent - _SHARE_BITS)
 
 
-def _convolved(layer: Layer, kernel: NDArray[np.int8], scale: NDArray[np.float32], signal: Signal) -> Signal:
-    """sum_o signal[n, o] * sum_taps w[o, i], int8[c_out, kernel_h, kernel_w, c_in / groups] kernels."""
-    taps = kernel.sum(axis=(1, 2), dtype=np.int64) * scale.astype(np.float64)[:, None]
+def _convolved(layer: Layer, weights: NDArray[np.int8], scale: NDArray[np.float32], signal: Signal) -> Signal:
+    """sum_o signal[n, o] * sum_taps w[o, i]."""
+    kernel = weights[layer.weight_slice].reshape(layer.weight_shape)
+    taps = kernel.sum(axis=(1, 2), dtype=np.int64) * scale[layer.channel_slice].astype(np.float64)[:, None]
     excess = int(np.frexp(np.abs(taps).max(initial=0.0))[1]) - _WEIGHT_BITS
     summed = np.rint(np.ldexp(taps, -excess))  # [c_out, c_in / groups]
     if layer.groups == 1:

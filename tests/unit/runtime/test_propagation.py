@@ -73,12 +73,22 @@ def chain(kinds):
 )
 def test_rules_of_the_ops(kinds, gain):
     program, constants, error = chain(kinds)
-    active = np.full((6, 5), 4, np.int32)
+    active = np.full((6, program.active_count), 4, np.int32)
     observation = Observation(np.zeros((6, 2), np.int32), active, np.zeros((6, 2), np.int32))
     first, last = propagate(program, constants, constants.weights, observation, error)
     assert np.array_equal(value(last), error)
     kernel = constants.weights[6:].reshape(2, -1, 3) * constants.scale[3:, None, None]
     expected = error @ np.tensordot(kernel, gain, ([1], [0]))
+    assert np.abs(value(first) - expected).max() <= 2.0**-12 * np.abs(expected).max()
+
+
+def test_the_clamp_of_an_addition_passes_the_share_that_is_active():
+    program, constants, error = chain(("add", "mean"))
+    active = np.array([[4] * 5 + [4, 0, 1]] * 6, np.int32)
+    observation = Observation(np.zeros((6, 2), np.int32), active, np.zeros((6, 2), np.int32))
+    first, _ = propagate(program, constants, constants.weights, observation, error)
+    kernel = constants.weights[6:].reshape(2, 3) * constants.scale[3:, None]
+    expected = 2 * (error @ kernel) * [1, 0, 0.25]
     assert np.abs(value(first) - expected).max() <= 2.0**-12 * np.abs(expected).max()
 
 
