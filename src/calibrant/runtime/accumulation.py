@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.dtype import BIAS_LIMIT, weight_range
-from calibrant.core.fmath import LOSS_ONE
 from calibrant.core.logits import logits
 from calibrant.core.records import Constants, Coreset, FlipSettings, Program, UpdateOutcome
 from calibrant.core.rng import generator
-from calibrant.runtime.evaluation import Calibratable, Samples, State
+from calibrant.runtime.evaluation import Calibratable, Samples, State, outcome
 from calibrant.runtime.propagation import propagate
 from calibrant.runtime.recollection import Recollection, pull
 
@@ -117,10 +116,9 @@ class AccumulatingUpdater:
         memory = self._recollected(engine)
         then = memory.of(x)
         first = current = self._evaluate(engine, samples)
-        mass = LOSS_ONE * int(importance.sum())
         tried = accepted = 0
         misses = np.zeros(len(y), np.int64)
-        while tried < steps and current.loss > self.settings.loss_goal * mass:
+        while tried < steps and current.loss > self.settings.loss_goal * samples.mass:
             tried += 1
             self._step(engine, current, samples, then)
             following = self._evaluate(engine, samples)
@@ -132,15 +130,7 @@ class AccumulatingUpdater:
             current, accepted = first, 0
         memory.add(x, self._logits(current))
         memory.keep(np.concatenate([x, self.coreset.x]))
-        return UpdateOutcome(
-            updater=self.name,
-            steps=tried,
-            accepted=accepted,
-            loss_before=first.loss / mass,
-            loss_after=current.loss / mass,
-            flips=int(np.count_nonzero(current.weights != first.weights)),
-            misses=misses,
-        )
+        return outcome(self.name, samples, (first, current), (tried, accepted), misses)
 
     def _evaluate(self, engine: Calibratable, samples: Samples) -> State:
         return State.of(engine, engine.weights, engine.bias, samples, self.program, self.constants)

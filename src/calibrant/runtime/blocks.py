@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import DataError
-from calibrant.core.fmath import LOSS_ONE
 from calibrant.core.records import Constants, Feedback, FlipSettings, Program, UpdateOutcome
-from calibrant.runtime.evaluation import Calibratable, Samples, State
+from calibrant.runtime.evaluation import Calibratable, Samples, State, outcome
 from calibrant.runtime.flip import FIRST_STEP_BITS, MEAN_BITS, FlipUpdater, flip, round_shift, shift_bias
 
 
@@ -99,10 +98,10 @@ class BlockUpdater(FlipUpdater):
         samples = Samples(x, y, importance)
         first = current = self._evaluate(engine, engine.weights, engine.bias, samples)
         moves = [2 ** max(0, layer.bits - FIRST_STEP_BITS) for layer in self.program.layers]
-        fraction, mass = self.settings.fraction_max, LOSS_ONE * int(importance.sum())
+        fraction = self.settings.fraction_max
         tried = accepted = 0
         misses = np.zeros(len(y), np.int64)
-        while tried < steps and current.loss > self.settings.loss_goal * mass:
+        while tried < steps and current.loss > self.settings.loss_goal * samples.mass:
             block = self._blocks[(first.loss + tried * self._stride) % len(self._blocks)]
             tried += 1
             weights, bias = self._moved(current, samples, block, moves[block.layer], fraction)
@@ -117,15 +116,7 @@ class BlockUpdater(FlipUpdater):
             else:
                 fraction = max(fraction / 2, self.settings.fraction)
         engine.load(current.weights, current.bias)
-        return UpdateOutcome(
-            updater=self.name,
-            steps=tried,
-            accepted=accepted,
-            loss_before=first.loss / mass,
-            loss_after=current.loss / mass,
-            flips=int(np.count_nonzero(current.weights != first.weights)),
-            misses=misses,
-        )
+        return outcome(self.name, samples, (first, current), (tried, accepted), misses)
 
     def _moved(
         self, state: State, samples: Samples, block: Block, move: int, fraction: float

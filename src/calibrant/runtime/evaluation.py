@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.fmath import cross_entropy
+from calibrant.core.fmath import LOSS_ONE, cross_entropy
 from calibrant.core.logits import logits
 from calibrant.core.records import Constants, FlipSettings, Observation, Program, UpdateOutcome
 
@@ -72,6 +72,11 @@ class Samples:
     y: NDArray[np.int64]
     importance: NDArray[np.int64]
 
+    @property
+    def mass(self) -> int:
+        """What a mean loss of one nat adds up to: the unit of `State.loss` over all samples."""
+        return LOSS_ONE * int(self.importance.sum())
+
 
 @dataclass(frozen=True)
 class State:
@@ -101,3 +106,14 @@ class State:
         loss, error = cross_entropy(scores, samples.y)
         right = scores.argmax(axis=1) == samples.y
         return cls(weights, bias, observation, int(loss @ samples.importance), error, right)
+
+
+def outcome(
+    updater: str, samples: Samples, ends: tuple[State, State], steps: tuple[int, int], misses: NDArray[np.int64]
+) -> UpdateOutcome:
+    """What an updater says of its work: `ends` are the states before and after, `steps` the tried and the accepted."""
+    first, last = ends
+    tried, accepted = steps
+    flips = int(np.count_nonzero(last.weights != first.weights))
+    before, after = first.loss / samples.mass, last.loss / samples.mass
+    return UpdateOutcome(updater, tried, accepted, before, after, flips, misses)

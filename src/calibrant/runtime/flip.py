@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from calibrant.core.dtype import BIAS_LIMIT, weight_range
 from calibrant.core.errors import DataError
-from calibrant.core.fmath import LOSS_ONE
 from calibrant.core.records import Constants, Feedback, FlipSettings, Layer, Program, UpdateOutcome
-from calibrant.runtime.evaluation import Calibratable, Samples, State
+from calibrant.runtime.evaluation import Calibratable, Samples, State, outcome
 
 MEAN_BITS = 4  # pooled input means carry 4 fraction bits: |mean| <= 255 -> 2^12
 _SIGNAL_SHIFT = 8  # Q15 error x int8 feedback over K classes, |sum| < 2 * 2^15 * 2^7 = 2^23 -> 2^15
@@ -100,12 +99,11 @@ class FlipUpdater:
         first = current = self._evaluate(engine, engine.weights, engine.bias, samples)
         moves = [2 ** max(0, layer.bits - FIRST_STEP_BITS) for layer in self.program.layers]  # codes per flip
         fraction = self.settings.fraction * (_LARGE_STEP_GAIN if max(moves) > 1 else 1.0)
-        mass = LOSS_ONE * int(importance.sum())
         tried = accepted = 0
         misses = np.zeros(len(y), np.int64)
         scope = everywhere = tuple(range(len(moves)))  # layers that the next candidate changes
         gradient = self._gradient(engine, current, samples)
-        while tried < steps and current.loss > self.settings.loss_goal * mass:
+        while tried < steps and current.loss > self.settings.loss_goal * samples.mass:
             tried += 1
             weights, bias = self._propose(current, gradient, moves, fraction, scope)
             engine.load(weights, bias)
@@ -126,15 +124,7 @@ class FlipUpdater:
             else:
                 scope = (scope[0] - 1,)
         engine.load(current.weights, current.bias)
-        return UpdateOutcome(
-            updater=self.name,
-            steps=tried,
-            accepted=accepted,
-            loss_before=first.loss / mass,
-            loss_after=current.loss / mass,
-            flips=int(np.count_nonzero(current.weights != first.weights)),
-            misses=misses,
-        )
+        return outcome(self.name, samples, (first, current), (tried, accepted), misses)
 
     def _evaluate(
         self, engine: Calibratable, weights: NDArray[np.int8], bias: NDArray[np.int32], samples: Samples

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import DataError
-from calibrant.core.fmath import LOSS_ONE
 from calibrant.core.records import Constants, FlipSettings, Program, UpdateOutcome
 from calibrant.core.rng import generator
 from calibrant.core.training import Training
 from calibrant.runtime.engine import Engine
-from calibrant.runtime.evaluation import Calibratable, Samples, State
+from calibrant.runtime.evaluation import Calibratable, Samples, State, outcome
 from calibrant.runtime.training import Trainer
 
 BATCH = 8  # samples a step
@@ -65,13 +64,12 @@ class SparseUpdater:
         """Make up to `steps` passes. See `evaluation.Updater`."""
         trainer, samples = self._prepared(engine), Samples(x, y, importance)
         first = current = self._evaluate(engine, samples)
-        mass = LOSS_ONE * int(importance.sum())
         order = _by_content(x, y)
         order = np.repeat(order, importance[order])
         draws = generator(0, "sparse")
         tried = accepted = 0
         misses = np.zeros(len(y), np.int64)
-        while tried < steps and current.loss > self.settings.loss_goal * mass:
+        while tried < steps and current.loss > self.settings.loss_goal * samples.mass:
             tried += 1
             shuffled = draws.permutation(order)
             for start in range(0, len(shuffled), BATCH):
@@ -84,15 +82,7 @@ class SparseUpdater:
         if tried and current.loss >= first.loss:
             engine.load(first.weights, first.bias)
             current, accepted = first, 0
-        return UpdateOutcome(
-            updater=self.name,
-            steps=tried,
-            accepted=accepted,
-            loss_before=first.loss / mass,
-            loss_after=current.loss / mass,
-            flips=int(np.count_nonzero(current.weights != first.weights)),
-            misses=misses,
-        )
+        return outcome(self.name, samples, (first, current), (tried, accepted), misses)
 
     def _prepared(self, engine: Calibratable) -> Trainer:
         """The trainer of this engine, with nothing carried over."""

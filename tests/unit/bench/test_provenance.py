@@ -11,7 +11,7 @@ from calibrant.bench.sparse import jobs as sparse
 BESIDE = {
     *("bench/__init__", "bench/qcore/__init__", "bench/qcore/options", "bench/qcore/protocol", "bench/qcore/jobs"),
     *("bench/cluster", "bench/job", "bench/pictures", "bench/placement", "bench/provenance"),
-    *("bench/report", "bench/results", "bench/workers", "bench/workspace"),
+    *("bench/report", "bench/results", "bench/sheet", "bench/workers", "bench/workspace"),
     *(
         f"bench/sparse/{name}"
         for name in ("__init__", "jobs", "options", "plots", "protocol", "rates", "search", "table")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,14 +16,11 @@ from calibrant.bench.qcore.network import train
 from calibrant.bench.qcore.options import Options, command, plan
 from calibrant.bench.qcore.preparation import needs_misses, prepare
 from calibrant.bench.qcore.row import adapt
-from calibrant.bench.workspace import Workspace, write_text
-from calibrant.core.version import VERSION
+from calibrant.bench.sheet import Progress, Sheet
+from calibrant.bench.workspace import Workspace
 
-Progress = Callable[[str, int, int], None]
 Job = TypeVar("Job", Training | Counting, Quantization, Cell)
 Result = TypeVar("Result")
-
-WRITE_SECONDS = 5.0  # between two versions of the tables while rows come in
 
 
 def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:
@@ -70,79 +66,47 @@ def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:
     return sheet.result()
 
 
-@dataclass
-class _Sheet:
+class _Sheet(Sheet[Cell]):
     """The rows there are, and the jobs that the missing ones need."""
 
-    options: Options
-    cells: Sequence[Cell]
-    rows: dict[Cell, dict[str, Any]] = field(default_factory=dict)
-    failures: dict[Any, Failure] = field(default_factory=dict)
-    written: float = 0.0
-
-    @property
-    def workspace(self) -> Workspace:
-        return Workspace(Path(self.options.out))
-
-    def resume(self) -> None:
-        """Take over the rows that the folder has and this run has not."""
-        found = ((cell, self.workspace.row(asdict(cell))) for cell in self.cells if cell not in self.rows)
-        self.rows |= {cell: row for cell, row in found if row is not None}
+    def __init__(self, options: Options, cells: Sequence[Cell]) -> None:
+        super().__init__("qcore", _about(options, cells), cells, Workspace(Path(options.out)), report.write)
+        self.afresh = not options.resume
 
     def missing(self) -> list[Cell]:
         """Rows to be made, without those whose artifact could not be."""
-        rest = (cell for cell in self.cells if cell not in self.rows)
-        return [cell for cell in rest if not {cell.quantization, cell.quantization.training} & self.failures.keys()]
+        lost = self.failures.keys()
+        return [cell for cell in super().missing() if not {cell.quantization, cell.quantization.training} & lost]
 
     def quantizations(self) -> list[Quantization]:
         """Artifacts to be made."""
         wanted = dict.fromkeys(cell.quantization for cell in self.missing())
-        return [q for q in wanted if not (self.options.resume and self.workspace.has_prepared(asdict(q)))]
+        return [q for q in wanted if self.afresh or not self.workspace.has_prepared(asdict(q))]
 
     def trainings(self) -> list[Training | Counting]:
         """Float networks to be trained, with misses where a coreset rule asks for them."""
-        resume, jobs = self.options.resume, dict[Training, Training | Counting]()
+        jobs = dict[Training, Training | Counting]()
         for q in self.quantizations():
             counting = Counting(q.training)
-            if needs_misses(q.rule) and not (resume and self.workspace.has_misses(asdict(counting))):
+            if needs_misses(q.rule) and (self.afresh or not self.workspace.has_misses(asdict(counting))):
                 jobs[q.training] = counting
-            elif not (resume and self.workspace.has_module(asdict(q.training))):
+            elif self.afresh or not self.workspace.has_module(asdict(q.training)):
                 jobs.setdefault(q.training, q.training)
         return list(jobs.values())
 
-    def write(self, seldom: bool = False) -> None:
-        """Write the tables; `seldom`: unless they have been written a moment ago."""
-        if seldom and time.monotonic() < self.written + WRITE_SECONDS:
-            return
-        report.write(self.workspace.root, self.result())
-        if self.failures:
-            traces = [f"{job.title}\n{failure.trace or failure.reason}" for job, failure in self.failures.items()]
-            write_text(self.workspace.root / "failures.txt", "\n".join(traces) + "\n")
-        self.written = time.monotonic()
 
-    def result(self) -> dict[str, Any]:
-        """What rows.json holds."""
-        options, rules = self.options, dict.fromkeys(cell.quantization.rule for cell in self.cells)
-        protocol = {
-            "name": "qcore",
-            "version": VERSION,
-            "command": command(options),
-            "dataset": options.dataset,
-            "network": options.network,
-            "split": options.split,
-            "windows": options.window_count,
-            "coreset": list(options.coreset),
-            "coreset_rule": list(rules),
-            "seeds": list(options.seeds),
-            "rows": len(self.cells),
-            "complete": len(self.rows) == len(self.cells),
-        }
-        failures = [{"job": job.title, "reason": failure.reason} for job, failure in self.failures.items()]
-        return {
-            "protocol": protocol,
-            "rows": [self.rows[cell] for cell in self.cells if cell in self.rows],
-            "failures": failures,
-        }
+def _about(options: Options, cells: Sequence[Cell]) -> dict[str, Any]:
+    """What the head of rows.json says of the run."""
+    return {
+        "command": command(options),
+        "dataset": options.dataset,
+        "network": options.network,
+        "split": options.split,
+        "windows": options.window_count,
+        "coreset": list(options.coreset),
+        "coreset_rule": list(dict.fromkeys(cell.quantization.rule for cell in cells)),
+        "seeds": list(options.seeds),
+    }
 
 
 def _stage(
