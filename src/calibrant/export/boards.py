@@ -26,7 +26,8 @@ class Board:
 
     `code` holds vectors and text, `constants` the tables, `ram` everything that changes. The protection unit of
     Armv7-M opens powers of two aligned to themselves, so `code` and `constants` are such. `machine` is what
-    qemu-system-arm calls the board; `packages` are Debian's names of what builds and runs its firmware.
+    qemu-system-arm calls the board; `packages` are Debian's names of what builds and runs its firmware. `kernels` is
+    the folder under c/simd with kernels for its processor.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Board:
     stack_bytes: int
     packages: tuple[str, ...]
     machine: str = ""
+    kernels: str = "ref"
     code: Memory | None = None
     constants: Memory | None = None
     ram: Memory | None = None
@@ -85,6 +87,7 @@ BOARDS: Mapping[str, Board] = {
             what="Arm MPS2, Cortex-M4 with single-precision floats",
             flags="-mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard -mthumb",
             machine="mps2-an386",
+            kernels="dsp",
             **_MPS2,  # type: ignore[arg-type]
         ),
         Board(
@@ -92,6 +95,7 @@ BOARDS: Mapping[str, Board] = {
             what="Arm MPS2, Cortex-M7",
             flags="-mcpu=cortex-m7 -mfpu=fpv5-d16 -mfloat-abi=hard -mthumb",
             machine="mps2-an500",
+            kernels="dsp",
             **_MPS2,  # type: ignore[arg-type]
         ),
         Board(
@@ -104,6 +108,7 @@ BOARDS: Mapping[str, Board] = {
             stack_bytes=4 * KIB,
             packages=_ARM,
             machine="mps3-an547",
+            kernels="mve",
             # Secure aliases: the core starts in the Secure state.
             code=Memory(0x1000_0000, 512 * KIB),
             constants=Memory(0x1100_0000, 2048 * KIB),

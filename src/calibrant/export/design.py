@@ -11,6 +11,7 @@ from calibrant.core.records import Program
 from calibrant.core.training import Training
 from calibrant.export import model
 from calibrant.export.report import aligned
+from calibrant.export.sources import REFERENCE, Kernel
 from calibrant.plan import compact
 from calibrant.plan.stripes import choose, split
 
@@ -44,7 +45,7 @@ class Design:
     program: Program
     text: model.Text
     functions: str
-    kernels: tuple[str, ...]
+    kernels: tuple[Kernel, ...]
     training_kernels: tuple[str, ...] = ()
     parts: tuple[str, ...] = ("inference",)
     private: tuple[str, ...] = ()
@@ -61,10 +62,11 @@ class Design:
     training: Training | None = None
 
     @property
-    def kernel_files(self) -> tuple[str, ...]:
-        """Sources of c/ref."""
-        shared = (SHARED_FILES.get(name, name) for name in self.training_kernels)
-        return tuple(dict.fromkeys((*self.kernels, *shared)))
+    def kernel_files(self) -> Mapping[str, str]:
+        """Place in the project -> name under the root of the C sources. Depthwise kernels fall back on conv2d."""
+        shared = (Kernel(SHARED_FILES.get(name, name), REFERENCE) for name in self.training_kernels)
+        behind = (Kernel("conv2d", each.variant) for each in self.kernels if each.name == "depthwise")
+        return {each.place: each.source for each in (*self.kernels, *behind, *shared)}
 
 
 def planned(program: Program, room: int | None = None) -> Program:

@@ -12,7 +12,7 @@ from calibrant.export import flip, model, none, sparse
 from calibrant.export.boards import BOARDS, Board
 from calibrant.export.design import Design, Wishes, planned
 from calibrant.export.report import ExportReport
-from calibrant.export.sources import HEADERS
+from calibrant.export.sources import HEADERS, headers
 
 UPDATERS: Mapping[str, Callable[[Artifact, Board, int, Wishes], Design]] = {
     "sparse": sparse.design,
@@ -62,9 +62,10 @@ def compose(artifact: Artifact, board: Board, ram: int, updater: str, wishes: Wi
         blocks=tuple(made.text.blocks),
     )
     compiled = {f"firmware/{part}.c": f"ports/firmware/{part}.c" for part in (*made.parts, *made.private)}
-    compiled |= {f"kernels/{name}.c": f"ref/{name}.c" for name in made.kernel_files}
+    compiled |= made.kernel_files
     compiled |= {f"device/{name}.c": f"device/{name}.c" for name in made.device}
     copies = {f"include/{header}": f"include/{header}" for header in (*HEADERS, *made.headers)}
+    copies |= {f"kernels/{header.removeprefix('simd/')}": header for header in headers(board.kernels)}
     own_headers = (*made.parts, *made.private, *made.private_headers)
     copies |= {f"firmware/{part}.h": f"ports/firmware/{part}.h" for part in own_headers}
     copies |= {f"device/{name}": f"device/{name}" for name in made.device_headers}
@@ -101,7 +102,7 @@ def alternatives(artifact: Artifact, board: Board, report: ExportReport, wishes:
 
 def _files(made: Design) -> dict[str, str]:
     stamp = f"/* Written by calibrant {VERSION}; export again instead of editing. */\n"
-    kernels = [f"void cal_{name}_s8__ref(const cal_args *args);\n" for name in made.kernels]
+    kernels = [f"void {kernel.symbol}(const cal_args *args);\n" for kernel in made.kernels]
     kernels += [f"cal_training_kernel cal_{name}_f32__ref;\n" for name in made.training_kernels]
     parts = "".join(f'#include "firmware/{part}.h"\n' for part in made.parts)
     included = "".join(f'#include "{name}"\n' for name in ("calibrant/kernel.h", *made.includes, "model.h"))

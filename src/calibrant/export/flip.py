@@ -136,8 +136,8 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
     return Design(
         program,
         text,
-        model.forward(program, _sensed),
-        model.kernels(program),
+        model.forward(program, board.kernels, _sensed),
+        model.kernels(program, board.kernels),
         parts=("inference", "calibration"),
         device=_DEVICE,
         device_headers=("calibrator.h", "gradient.h"),

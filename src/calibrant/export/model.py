@@ -72,9 +72,9 @@ def score_scale(artifact: Artifact) -> NDArray[np.float32]:
     return scale
 
 
-def kernels(program: Program) -> tuple[str, ...]:
-    """Kernels that inference calls, in order of first use."""
-    return tuple(dict.fromkeys(sources.kernels()[op.kind] for op in program.ops))
+def kernels(program: Program, variant: str) -> tuple[sources.Kernel, ...]:
+    """Kernels that inference calls, in order of first use, in the variant where it has them."""
+    return tuple(dict.fromkeys(sources.kernel(program, op, variant) for op in program.ops))
 
 
 def define_parameters(text: Text, artifact: Artifact) -> None:
@@ -151,7 +151,10 @@ def _calls(program: Program, trained: Mapping[int, tuple[str, str]]) -> Iterable
 
 
 def forward(
-    program: Program, around: Callable[[int, int], tuple[str, str]] | None = None, order: Sequence[int] | None = None
+    program: Program,
+    variant: str,
+    around: Callable[[int, int], tuple[str, str]] | None = None,
+    order: Sequence[int] | None = None,
 ) -> str:
     """The function that runs the network over the arena: one line an op, in `order` or as the program has them.
 
@@ -162,7 +165,7 @@ def forward(
         op = program.ops[at]
         name = program.layers[op.layer].name if op.layer >= 0 else op.kind
         before, after = around(at, op.layer) if around and op.layer >= 0 else ("", "")
-        call = f"cal_{sources.kernels()[op.kind]}_s8__ref(&calibrant_calls[{at}]);"
+        call = f"{sources.kernel(program, op, variant).symbol}(&calibrant_calls[{at}]);"
         lines.append(f"{before}    {call} /* {comment(name)} */\n{after}")
     return f"void calibrant_forward(void) {{\n{''.join(lines)}}}\n"
 

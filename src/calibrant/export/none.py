@@ -25,4 +25,4 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
     text.memory("uint8_t", "arena", program.arena_bytes, 1, "arena", "arena of activations")
     model.define_parameters(text, artifact)
     model.define_tables(text, artifact, program, board.pointer_bytes, {})
-    return Design(program, text, model.forward(program), model.kernels(program))
+    return Design(program, text, model.forward(program, board.kernels), model.kernels(program, board.kernels))

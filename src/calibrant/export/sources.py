@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from calibrant.core.errors import DataError
+from calibrant.core.records import Op, Program
 
 HEADERS = ("calibrant/calibrant.h", "calibrant/kernel.h", "calibrant/ops.def")
+REFERENCE = "ref"
 _ROW = re.compile(r"^CAL_OP\((\w+), (\w+)\)", re.MULTILINE)
 
 
@@ -45,3 +48,59 @@ def kernels() -> Mapping[str, str]:
     'concat'
     """
     return dict(_ROW.findall((root() / "include" / "calibrant" / "ops.def").read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel in one of its variants.
+
+    Examples
+    --------
+    >>> Kernel("conv2d", "dsp").symbol, Kernel("conv2d", "dsp").place, Kernel("add", "ref").source
+    ('cal_conv2d_s8__dsp', 'kernels/dsp/conv2d.c', 'ref/add.c')
+    """
+
+    name: str
+    variant: str
+
+    @property
+    def symbol(self) -> str:
+        """Its function."""
+        return f"cal_{self.name}_s8__{self.variant}"
+
+    @property
+    def source(self) -> str:
+        """Its file under the root of the C sources."""
+        return f"ref/{self.name}.c" if self.variant == REFERENCE else f"simd/{self.variant}/{self.name}.c"
+
+    @property
+    def place(self) -> str:
+        """Its file in an exported project."""
+        return f"kernels/{'' if self.variant == REFERENCE else self.variant + '/'}{self.name}.c"
+
+
+def kernel(program: Program, op: Op, variant: str) -> Kernel:
+    """What runs an op on a processor: the variant's kernel where there is one, else the reference."""
+    name = kernels()[op.kind]
+    if op.layer >= 0 and 1 < op.attrs["groups"] == program.layers[op.layer].c_in == program.layers[op.layer].c_out:
+        special = Kernel("depthwise", variant)
+        if (root() / special.source).is_file():
+            return special
+    written = Kernel(name, variant)
+    return written if (root() / written.source).is_file() else Kernel(name, REFERENCE)
+
+
+def headers(variant: str) -> tuple[str, ...]:
+    """Those that a variant's kernels include, under the root of the C sources.
+
+    Raises
+    ------
+    DataError
+        The installation came without the variant.
+    """
+    if variant == REFERENCE:
+        return ()
+    own = sorted((root() / "simd" / variant).glob("*.h"))
+    if not own:  # or `kernel` would quietly take the reference for all of them
+        raise DataError(f"export: expected kernels in {root() / 'simd' / variant}, got none; install Calibrant again")
+    return ("simd/finish.h", "simd/patch.h", *(f"simd/{variant}/{path.name}" for path in own))

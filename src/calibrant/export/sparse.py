@@ -97,14 +97,14 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
     kinds = [step.kind for step in training.steps if step.kind != "forward"]
     kinds += [_COMMITS[part.kind] for part in training.slices] if accumulators else []
     names = tuple(dict.fromkeys(kinds))
+    forward = model.forward(program, board.kernels, order=[s.op for s in training.steps if s.kind == "forward"])
     payload = storage.weight_count + 4 * storage.bias_count
-    order = [step.op for step in training.steps if step.kind == "forward"]
     limits = {**THRESHOLDS, **artifact.thresholds}
     return Design(
         replace(program, offsets=training.offsets[: len(program.tensors)], arena_bytes=training.arena_bytes),
         text,
-        f"{model.forward(program, order=order)}\n{_train(program, training)}\n{_commit(training, accumulators)}",
-        model.kernels(program),
+        f"{forward}\n{_train(program, training, board.kernels)}\n{_commit(training, accumulators)}",
+        model.kernels(program, board.kernels),
         training_kernels=names,
         parts=("inference", "training"),
         private=("versions",),
@@ -304,13 +304,13 @@ def _slice_fields(training: Training, program: Program, index: int, accumulating
     return fields
 
 
-def _train(program: Program, training: Training) -> str:
+def _train(program: Program, training: Training, variant: str) -> str:
     lines, at = [], -1
     for step in training.steps:
         at += step.kind != "forward"
         if step.kind == "forward":
-            kernel = sources.kernels()[program.ops[step.op].kind]
-            lines.append(f"    cal_{kernel}_s8__ref(&calibrant_calls[{step.op}]);\n")
+            kernel = sources.kernel(program, program.ops[step.op], variant)
+            lines.append(f"    {kernel.symbol}(&calibrant_calls[{step.op}]);\n")
         elif step.kind in _TIMELY:
             lines.append(f"    calibrant_step(cal_{step.kind}_f32__ref, &calibrant_steps[{at}], now);\n")
         else:

@@ -43,13 +43,17 @@ def test_only_what_is_used(board: str, updater: str, tmp_path: Path) -> None:
     written = files(tmp_path / "firmware")
     assert {"Makefile", "README.md", "model.c", "model.h", "tables.h", "board.mk"} <= written
     kernels = {name for name in written if name.startswith("kernels/")}
-    assert {"kernels/conv2d.c", "kernels/mean.c"} <= kernels
-    assert not {"kernels/add.c", "kernels/max_pool2d.c", "kernels/table.c", "kernels/conv2d_taps.c"} & kernels
+    variant = BOARDS[board].kernels
+    own = "kernels/conv2d.c" if variant == "ref" else f"kernels/{variant}/conv2d.c"
+    assert {own, "kernels/mean.c"} <= kernels
+    unused = ("add", "max_pool2d", "table", "conv2d_taps", "depthwise")
+    assert not [name for name in kernels for kernel in unused if name.endswith(f"/{kernel}.c")]
+    assert sum(name.endswith("/conv2d.c") for name in kernels) == 1
     assert ("firmware/calibration.c" in written) == ("device/flip.c" in written) == (updater == "flip")
     assert ("firmware/training.c" in written) == ("kernels/loss.c" in written) == (updater == "sparse")
     text = (tmp_path / "firmware" / "model.c").read_text()
     assert "malloc" not in text
-    assert "conv2d_s8__ref(&calibrant_calls[0]);" in text
+    assert f"conv2d_s8__{variant}(&calibrant_calls[0]);" in text
 
 
 def test_tables_are_exact(tmp_path: Path) -> None:
