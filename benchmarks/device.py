@@ -144,7 +144,7 @@ def row(case: Case, board: str, macs: int, m: Measured) -> str:
     kinds = [f"{ram.total(kind):,}" for kind in ("arena", "mutable", "samples", "workspace")]
     bytes_ = [*kinds, f"{m.stack:,}", f"{ram.ram_bytes:,}", f"{ram.constant_bytes:,}", f"{ram.code_bytes or 0:,}"]
     work = [f"{m.inference / 1e6:.2f} M", f"{m.inference / macs:.1f}", f"{m.step / 1e6:.1f} M" if m.step else "-"]
-    return f"| {case.network} | {describe(case)} | {board} | {' | '.join(bytes_ + work)} |\n"
+    return f"| {case.network} | {describe(case)} | {board} | {BOARDS[board].kernels} | {' | '.join(bytes_ + work)} |\n"
 
 
 HEAD = """# Firmware on emulated boards
@@ -153,12 +153,13 @@ Written by `python benchmarks/device.py` with {compiler} and {emulator}, at `-O2
 
 Bytes are those of the linked image, held against the export's own table; *stack* is what a run used of the 4,096 that
 are reserved. Instructions are counted exactly by a plugin in the emulator; they are no times, as nothing models caches,
-flash or pipelines. A *step* of flips is a window of {window} samples learned beside the coreset, measuring before and
+flash or pipelines. *Kernels* names the folder of c/simd with the board's convolutions; the rest of a step is plain C. A
+*step* of flips is a window of {window} samples learned beside the coreset, measuring before and
 after included, divided by the steps tried; one of sparse training is one sample forward and back.
 
 """
-COLUMNS = ("network", "updater", "board", "arena", "mutable", "samples", "workspace", "stack", "RAM", "constants",
-           "code", "inference", "a MAC", "step")  # fmt: skip
+COLUMNS = ("network", "updater", "board", "kernels", "arena", "mutable", "samples", "workspace", "stack", "RAM",
+           "constants", "code", "inference", "a MAC", "step")  # fmt: skip
 
 
 def version(command: str) -> str:
@@ -180,7 +181,7 @@ def main() -> None:
     else:
         print(f"{MCUNET} is left out: it needs --data or CALIBRANT_DATA", file=sys.stderr)
     page = HEAD.format(compiler=version("arm-none-eabi-gcc"), emulator=version("qemu-system-arm"), window=WINDOW)
-    page += f"| {' | '.join(COLUMNS)} |\n| {' | '.join(['---'] * 3 + ['---:'] * (len(COLUMNS) - 3))} |\n"
+    page += f"| {' | '.join(COLUMNS)} |\n| {' | '.join(['---'] * 4 + ['---:'] * (len(COLUMNS) - 4))} |\n"
     with tempfile.TemporaryDirectory() as folder:
         library = plugin(Path(folder))
         for n, case in enumerate(case for case in CASES if case.network in networks):

@@ -53,7 +53,8 @@ static __attribute__((noinline)) cal_patch cal_patch_of(const cal_args *a, const
     const int32_t y = row * op->stride_h - op->pad_top, x = column * op->stride_w - op->pad_left;
     const cal_taps down = cal_taps_inside(y, s->height, op->kernel_h, op->dilation_h);
     const cal_taps across = cal_taps_inside(x, s->width, op->kernel_w, op->dilation_w);
-    const ptrdiff_t top = y + (ptrdiff_t)down.first * op->dilation_h, left = x + (ptrdiff_t)across.first * op->dilation_w;
+    const ptrdiff_t top = y + (ptrdiff_t)down.first * op->dilation_h;
+    const ptrdiff_t left = x + (ptrdiff_t)across.first * op->dilation_w;
     cal_patch p = {
         .w = ((ptrdiff_t)down.first * op->kernel_w + across.first) * depth,
         .rows = across.count ? down.count : 0,

@@ -60,6 +60,7 @@ static void open_memory(void) {
 
 #define NEVER_EXECUTE (1u << 28)
 #define WRITABLE (3u << 24)
+#define NORMAL (1u << 19) /* memory, not cached: kernels read words at any address, which faults in a device's region */
 #define READ_ONLY (6u << 24)
 enum { EIGHTHS_FROM = 256 }; /* bytes: smaller regions have no eighths that can be closed one by one */
 
@@ -67,7 +68,7 @@ enum { EIGHTHS_FROM = 256 }; /* bytes: smaller regions have no eighths that can 
 static void open_region(uint32_t number, uint32_t from, uint32_t exponent, uint32_t eighths, uint32_t access) {
     MPU_RNR = number;
     MPU_RBAR = from;
-    MPU_RASR = access | (0xffu << eighths & 0xffu) << 8 | (exponent - 1) << 1 | 1u;
+    MPU_RASR = access | NORMAL | (0xffu << eighths & 0xffu) << 8 | (exponent - 1) << 1 | 1u;
 }
 
 static uint32_t floor_log2(uint32_t value) { return 31u - (uint32_t)__builtin_clz(value); }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution with smlad: two outputs at two positions at once. Four input codes take a load and two additions of
  * -zero_point (sxtab16), four weights a load and two extensions (sxtb16), and each is used twice: 20 instructions for
- * 16 multiply-accumulates, loop not counted. Outputs go outermost, so that their weights are read from flash once a row. */
+ * 16 multiply-accumulates, loop not counted. Outputs go outermost, so that flash is read for few weights at a time. */
 #include "lanes.h"
 
 enum { TILE = 2 };
@@ -114,7 +114,8 @@ INLINED void neighbors(void *y, cal_patch patch, const pair *outputs, int32_t ti
 }
 
 /* Apart, so that each gets its own registers. */
-static __attribute__((noinline)) void twos(void *y, const cal_patch *patch, const pair *outputs, int32_t tiles, ptrdiff_t at) {
+static __attribute__((noinline)) void twos(void *y, const cal_patch *patch, const pair *outputs, int32_t tiles,
+                                           ptrdiff_t at) {
     neighbors(y, *patch, outputs, tiles, 2, at);
 }
 
