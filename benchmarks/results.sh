@@ -21,7 +21,7 @@ others=none,bn,flip,bp,er,derpp,qcore-paper
 run dsa-cnn qcore "${three[@]}" --updaters $others --seeds 0,1,2
 run usc-cnn qcore --dataset usc_had "${three[@]}" --updaters $others --seeds 0,1,2
 run dsa-full qcore --full --bits 4 --updaters none,bn,flip,bp,er,derpp
-run dsa-inception qcore --network inception_time --bits 4 --updaters $others
+run dsa-inception qcore "${three[@]}" --network inception_time --bits 4 --updaters $others
 run coreset-rules qcore "${three[@]}" --bits 4 --updaters flip --coreset-rule random,balanced,misses,histogram,kmeans --seeds 0,1,2
 run coreset-sizes qcore "${three[@]}" --bits 4 --updaters flip --coreset 10,20,30,50 --seeds 0,1,2
 run coreset-bits qcore "${three[@]}" --bits 4 --updaters flip --coreset-bits 8,4 --seeds 0,1,2
