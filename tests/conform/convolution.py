@@ -34,6 +34,10 @@ AWKWARD = [
     Conv((18, 18), (9, 9), (3, 2), dilation=(2, 3), pad=(2, 3, 2, 0), groups=18, output_bits=32),
     Conv((300, 16), (1, 20), (1, 9), pad=(0, 4, 0, 4)),  # a deep sum
     Conv((3, 2), (1, 300), (1, 3), pad=(0, 1, 0, 1)),  # more positions than one block of tap sums
+    Conv((2, 9), (1, 1030), (1, 3), pad=(0, 1, 0, 1)),  # columns in two parts
+    Conv((9, 5), (40, 30), (2, 3), pad=(1, 1, 0, 1)),  # rows in two parts
+    Conv((21, 22), (1, 60), (1, 5), stride=(1, 3), dilation=(1, 2), pad=(0, 4, 0, 4)),  # taps in phases 0, 2, 1
+    Conv((50, 24), (1, 60), (1, 39), pad=(0, 19, 0, 19)),  # runs of taps longer than what is summed at once
 ]
 CASES = SERIES + LENGTHS + AWKWARD
 
