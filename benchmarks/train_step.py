@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--role", choices=["prepare", *ROLES], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.peer_python and not os.access(options.peer_python, os.X_OK):
+        parser.error(f"--peer-python: expected an interpreter, got {options.peer_python} (--make-peer makes one)")
     if options.role == "prepare":
         _prepare(options.folder, options.data)
     elif options.role:

@@ -32,6 +32,7 @@ _BATCH = 256
 _SPARSE_RATE, _SPARSE_PASSES = 0.05, 10  # 0.06 was ahead of 0.02 on 2 to 1, 4 to 3 and 6 to 5 of DSA and USC-HAD
 _BLOCK_STEPS, _BLOCK_FRACTION = 80, 0.3  # a block is small: more steps, and more of it at once
 _TWO_BIT_RATE = 3e-3  # where a code is as large as the weights, small steps take too long
+_USUAL_WEIGHT = 0.05  # root mean square of the weights that rates were chosen for
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def prepare(
         classes=names,
         input_shape=input_shape,
         training=step,
-        settings=settings(form, steps, bits),
+        settings=settings(form, steps, bits, weight_size(program, constants)),
     )
     wrong = logits(outputs, program, constants).argmax(axis=1) != y
     artifact = replace(artifact, usual=usual(artifact, engine, wrong, np.delete(pooled, chosen, axis=0)))
@@ -266,9 +267,23 @@ def _float_accuracy(folded: Graph, x: NDArray[np.float32], y: NDArray[np.int64])
     return float((np.concatenate(scores).argmax(axis=1) == y).mean())
 
 
-def settings(form: str, steps: int | None, bits: int) -> FlipSettings:
-    """What a device adapts with by default, by form and weight bits; `steps` instead of the form's own."""
-    chosen = FlipSettings(form=form, rate=_TWO_BIT_RATE if bits == 2 else FlipSettings.rate)
+def weight_size(program: Program, constants: Constants) -> float:
+    """Root mean square, in reals, of that layer's weights which the median weight belongs to, small layers first."""
+    sizes = []
+    for layer in program.layers:
+        codes = constants.weights[layer.weight_slice].reshape(layer.c_out, -1).astype(np.float64)
+        reals = codes * constants.scale[layer.channel_slice][:, None]
+        sizes.append((float(np.sqrt(np.mean(reals**2))), layer.weight_count))
+    sizes.sort()
+    before = np.cumsum([count for _, count in sizes])
+    return sizes[int(np.searchsorted(before, before[-1] / 2))][0]
+
+
+def settings(form: str, steps: int | None, bits: int, weight: float = _USUAL_WEIGHT) -> FlipSettings:
+    """What a device adapts with by default, by form, weight bits and size of most weights; `steps` instead of the
+    form's own. Adam moves large and small weights alike, so small ones ask for a smaller rate."""
+    usual = _TWO_BIT_RATE if bits == 2 else FlipSettings.rate
+    chosen = FlipSettings(form=form, rate=float(f"{usual * min(1.0, weight / _USUAL_WEIGHT):.2g}"))
     if form == "sparse":
         chosen = replace(chosen, rate=_SPARSE_RATE, steps=_SPARSE_PASSES)
     if form == "blocks":

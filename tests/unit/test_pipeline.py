@@ -7,6 +7,7 @@ import pytest
 
 from calibrant import pipeline
 from calibrant.artifact import Artifact
+from calibrant.core.records import Constants, Layer, Program
 from calibrant.core.rng import generator
 from calibrant.runtime.engine import Engine
 
@@ -38,3 +39,24 @@ def test_the_usual_distance_is_that_to_the_nearest_sample_of_the_coreset(artifac
     assert usual.distance == pytest.approx(apart.mean(), abs=0.03)  # features are sixteenths
     assert usual.spread == pytest.approx(apart.std(), abs=0.03)
     assert pipeline.usual(artifact, engine, np.arange(20) < 3, pooled[:0]).spread == 0
+
+
+def test_the_rate_follows_the_size_of_most_weights():
+    sizes = ((1, 4, 90), (2, 10, 60), (1, 100, 20))  # outputs, inputs, code: 4, 20 and 100 weights
+    layers, weights, end, first = [], [], 0, 0
+    for number, (c_out, c_in, code) in enumerate(sizes):
+        layers.append(Layer(f"l{number}", 8, c_out, 1, 1, c_in, 1, end, first, 0))
+        weights.append(np.resize([code, -code], c_out * c_in).astype(np.int8))
+        end, first = end + c_out * c_in, first + c_out
+    scale = np.array([1e-3, 1e-3, 1e-3, 1e-3], np.float32)
+    empty = np.zeros(first, np.int32)
+    program = Program((), (), tuple(layers), 0, 0, (), 0)
+    constants = Constants(np.concatenate(weights), empty, empty, empty, scale)
+    assert pipeline.weight_size(program, constants) == pytest.approx(0.02)
+    few = Program((), (), tuple(layers[:2]), 0, 0, (), 0)
+    assert pipeline.weight_size(few, constants) == pytest.approx(0.06)
+    rates = [
+        pipeline.settings("accumulated", None, bits, size).rate for bits, size in ((4, 0.02), (2, 0.02), (4, 0.06))
+    ]
+    assert rates == [4e-4, 1.2e-3, 1e-3]
+    assert pipeline.settings("sparse", None, 8, 0.02).rate == pipeline.settings("sparse", None, 8).rate
