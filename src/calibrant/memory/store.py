@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from calibrant.core.errors import BudgetError, StateError
 from calibrant.core.records import Coreset, Delta, Version
-from calibrant.memory import database, samples
+from calibrant.memory import chain, database, samples
 from calibrant.memory.coreset import Pool
-from calibrant.memory.delta import apply, join, negative, pack, unpack, weights_sha256
+from calibrant.memory.delta import apply, join, negative, weights_sha256
 
-MAX_CHAIN = 32  # deltas replayed at most to restore a version
 MAX_EVENTS = 1000  # the newest are kept
 _COLUMNS = "number, parent, created, updater, decision, flips, weights_sha256, metrics"
 
@@ -168,13 +167,14 @@ class Store:
         with database.transaction(self._connection, self._name):
             self._check_head(parent)
             digest = self._write_samples(coreset, ticket)
-            chain = self._chain(parent)
-            full = len(chain) >= MAX_CHAIN
-            payload = pack(join([*chain, delta]) if full else delta)
+            before = chain.read(self._connection, self._name, parent)
             version = Version(
                 parent + 1, parent, _now(), updater, decision, int(delta.weight_index.size), sha256, dict(metrics or {})
             )
-            self._write(version, 0 if full else parent, payload, {"flips": version.flips})
+            self._insert(version)
+            chain.extend(self._connection, version.number, before, delta)
+            self._write_event(decision, version.number, {"flips": version.flips})
+            self._check_storage()
         self._coreset = digest
         return version
 
@@ -182,14 +182,15 @@ class Store:
         """Write a new version with the content of version `to`; `flips` counts the weights it changes."""
         with database.transaction(self._connection, self._name):
             target, head = self.version(to), self.head()
-            changed = join([*self._chain(to), *map(negative, self._chain(head.number))])
-            flips = int(changed.weight_index.size)
-            found = self._connection.execute("SELECT origin, payload FROM delta WHERE version = ?", (to,)).fetchone()
-            origin, payload = (0, pack(join([]))) if found is None else found
+            there, here = (chain.read(self._connection, self._name, number) for number in (to, head.number))
+            flips = int(join([*there, *map(negative, here)]).weight_index.size)
             version = Version(
                 head.number + 1, to, _now(), "rollback", "rolled back", flips, target.weights_sha256, {"to": to}
             )
-            self._write(version, origin, payload, {"from": head.number, "to": to})
+            self._insert(version)
+            chain.repeat(self._connection, version.number, to)
+            self._write_event(version.decision, version.number, {"from": head.number, "to": to})
+            self._check_storage()
         return version
 
     def record(
@@ -257,7 +258,7 @@ class Store:
         """
         version = self.version(number)
         weights, bias = base_weights.copy(), base_bias.copy()
-        for delta in self._chain(number):
+        for delta in chain.read(self._connection, self._name, number):
             weights, bias = apply(delta, weights, bias)
         got = weights_sha256(weights, bias)
         if got != version.weights_sha256:
@@ -311,24 +312,6 @@ class Store:
                 f"{self._name}: expected the state of artifact {artifact[:16]}..., got one of {str(found[0])[:16]}..."
             )
 
-    def _chain(self, number: int) -> list[Delta]:
-        """Deltas to apply to version 0, in order, to get version `number`."""
-        deltas: list[Delta] = []
-        while number != 0:
-            with database.failures(self._name):
-                row = self._connection.execute(
-                    "SELECT origin, payload FROM delta WHERE version = ?", (number,)
-                ).fetchone()
-            where = f"{self._name}: delta of version {number}"
-            if row is None or not isinstance(row[0], int) or not isinstance(row[1], bytes):
-                raise StateError(f"{where}: expected a row, got none (state is damaged)")
-            origin, payload = row
-            if not 0 <= origin < number or len(deltas) > MAX_CHAIN:
-                raise StateError(f"{where}: expected an earlier origin, got {origin} (state is damaged)")
-            deltas.append(unpack(payload, where))
-            number = origin
-        return deltas[::-1]
-
     def _check_head(self, expected: int) -> None:
         head = self.head()
         if head.number != expected:
@@ -343,12 +326,6 @@ class Store:
         if samples.stored_digest(self._connection) != self._coreset:
             raise StateError(f"{self._name}: expected the coreset as last read, got a newer one (another process?)")
         return samples.write(self._connection, coreset)
-
-    def _write(self, version: Version, origin: int, payload: bytes, detail: Mapping[str, Any]) -> None:
-        self._insert(version)
-        self._connection.execute("INSERT INTO delta VALUES (?, ?, ?)", (version.number, origin, payload))
-        self._write_event(version.decision, version.number, detail)
-        self._check_storage()
 
     def _insert(self, version: Version) -> None:
         values = (
