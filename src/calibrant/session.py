@@ -15,7 +15,7 @@ from calibrant.artifact import THRESHOLDS, Artifact, content_hash, read
 from calibrant.core.errors import DataError
 from calibrant.core.logits import logits
 from calibrant.core.records import Budget, FlipSettings, UpdateReport, Version
-from calibrant.core.window import UNLABELED, check_labels, encode
+from calibrant.core.window import UNLABELED, Window, check_labels, encode
 from calibrant.deployment import Deployment
 from calibrant.lesson import Teacher
 from calibrant.lookout import Lookout, Sighting
@@ -200,9 +200,9 @@ class Session:
             The version could not be written (disk full). In every case, an interrupt included, the weights in force
             are those of the last committed version.
         """
-        started = time.perf_counter()
+        arrived = time.perf_counter()
         codes = self._encode(x)
-        return self._learn(codes, self._labels(y, codes), started)
+        return self._learn(Window(codes, self._labels(y, codes), arrived))
 
     def ask(self, x: Any, n: int) -> NDArray[np.int64]:
         """Choose the samples of a window whose labels would teach most; give those labels to :meth:`observe`.
@@ -254,11 +254,11 @@ class Session:
         StateError
             The ticket is unknown, used up or expired; else as :meth:`observe`. After an error the window still waits.
         """
-        started = time.perf_counter()
+        arrived = time.perf_counter()
         entry = self._artifact.program.tensors[self._artifact.program.input]
         codes = self._store.deferred(int(ticket), (entry.height, entry.width, entry.channels))
         self._check_ram(len(codes))
-        return self._learn(codes, self._labels(y, codes), started, int(ticket))
+        return self._learn(Window(codes, self._labels(y, codes), arrived, int(ticket)))
 
     def forget(self) -> int:
         """Delete every sample of the stream from the state, coreset and deferred windows, and overwrite their bytes.
@@ -317,67 +317,55 @@ class Session:
     def _labels(self, y: Any, codes: NDArray[np.int8]) -> NDArray[np.int64]:
         return np.full(len(codes), UNLABELED) if y is None else check_labels(y, len(codes), len(self.classes))
 
-    def _learn(
-        self, codes: NDArray[np.int8], labels: NDArray[np.int64], started: float, ticket: int | None = None
-    ) -> UpdateReport:
+    def _learn(self, window: Window) -> UpdateReport:
         """Decide what can be learned from a window, learn it, and settle it."""
-        known, deployed = np.flatnonzero(labels != UNLABELED), self._deployed
-        if known.size == 0 and self._study is None:
-            return self._stay("skipped", "no labels", len(codes), 0, started, ticket)
-        x, y = codes[known], labels[known]
-        facts: dict[str, Any] = {"labels": known.size, "samples": len(codes)}
+        deployed, labels = self._deployed, len(window.known)
+        if not labels and self._study is None:
+            return self._stay(window, "no labels")
+        x, y = window.codes[window.known], window.labels[window.known]
+        facts: dict[str, Any] = {"labels": labels, "samples": len(window.codes)}
         try:
-            sighting = self._sighting(codes, labels, known.size)
+            sighting = self._sighting(window)
             if sighting is not None and not sighting.judgment.adapt:
-                return self._stay(
-                    "skipped", f"gate: {sighting.judgment.reason}", len(codes), known.size, started, ticket, sighting
-                )
-            if self._study is None or known.size:
+                return self._stay(window, f"gate: {sighting.judgment.reason}", sighting)
+            if self._study is None or labels:
                 lesson = self._teacher.teach(x, y, deployed.pool)
             else:
-                studied = self._study.study(codes, deployed.pool, deployed.anchor(), deployed.head.number)
+                studied = self._study.study(window.codes, deployed.pool, deployed.anchor(), deployed.head.number)
                 if isinstance(studied, str):
-                    return self._stay("skipped", studied, len(codes), 0, started, ticket)
+                    return self._stay(window, studied)
                 lesson = studied
             if self._lookout is not None and sighting is not None:
                 self._lookout.learned()
                 facts |= sighting.facts() | {"gate": self._lookout.memory()}
-            flips = deployed.settle(lesson, x, y, facts, ticket)
-            if self._study is not None and known.size and lesson.decision == "committed":
-                self._study.labeled(codes, known.size, self.version.number)
+            flips = deployed.settle(lesson, x, y, facts, window.ticket)
+            if self._study is not None and labels and lesson.decision == "committed":
+                self._study.labeled(window.codes, labels, self.version.number)
         except BaseException:  # an interrupt must not leave half-learned weights in force either
             deployed.recover()
             raise
-        return lesson.report(self.version.number, len(codes), known.size, flips, _since(started))
+        return lesson.report(self.version.number, len(window.codes), labels, flips, window.milliseconds())
 
-    def _sighting(self, codes: NDArray[np.int8], labels: NDArray[np.int64], known: int) -> Sighting | None:
+    def _sighting(self, window: Window) -> Sighting | None:
         """What the gate makes of a window. It is not asked about one without labels while guesses are in force: whether
         those still hold is for the study to say."""
         deployed = self._deployed
-        if self._lookout is None or (known == 0 and deployed.guessed):
+        if self._lookout is None or (not len(window.known) and deployed.guessed):
             return None
-        return self._lookout.look(codes, labels, deployed.pool, deployed.head)
+        return self._lookout.look(window.codes, window.labels, deployed.pool, deployed.head)
 
-    def _stay(
-        self,
-        decision: str,
-        reason: str,
-        samples: int,
-        labels: int,
-        started: float,
-        ticket: int | None = None,
-        sighting: Sighting | None = None,
-    ) -> UpdateReport:
+    def _stay(self, window: Window, reason: str, sighting: Sighting | None = None) -> UpdateReport:
         """Report a window that nothing was tried on."""
+        samples, labels = len(window.codes), len(window.known)
         detail: dict[str, Any] = {"reason": reason, "labels": labels, "samples": samples}
         accuracy = None
         if self._lookout is not None and sighting is not None:
             detail |= sighting.facts() | {"gate": self._lookout.memory()}
             accuracy = sighting.accuracy
-        self._store.record(decision, detail, ticket=ticket)
+        self._store.record("skipped", detail, ticket=window.ticket)
         measured = (None, None, accuracy, accuracy, None, None)
         return UpdateReport(
-            self.version.number, decision, reason, "none", samples, labels, 0, 0, 0, *measured, _since(started)
+            self.version.number, "skipped", reason, "none", samples, labels, 0, 0, 0, *measured, window.milliseconds()
         )
 
     def _check_ram(self, samples: int) -> None:
@@ -392,7 +380,3 @@ class Session:
             needed += footprint.window(self._artifact, samples, self._capacity, self._updater.settings.form)
             what = f"the model with a window of {samples} samples"
         footprint.check(self._budget.ram, needed, what)
-
-
-def _since(started: float) -> float:
-    return (time.perf_counter() - started) * 1000

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,29 @@ from calibrant.core.rng import generator
 
 UNLABELED = -1
 _AXES = {1: ("features",), 2: ("channels", "time steps"), 3: ("channels", "rows", "columns")}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Samples that were let in, to be learned from.
+
+    `codes` is int8[N, height, width, channels], `labels` int64[N] classes, -1 where unlabeled; `arrived` a reading of
+    `time.perf_counter`; `ticket` that of a window that waited for its labels.
+    """
+
+    codes: NDArray[np.int8]
+    labels: NDArray[np.int64]
+    arrived: float
+    ticket: int | None = None
+
+    @cached_property
+    def known(self) -> NDArray[np.intp]:
+        """Indices of the labeled ones."""
+        return np.flatnonzero(self.labels != UNLABELED)
+
+    def milliseconds(self) -> float:
+        """Since it arrived."""
+        return (time.perf_counter() - self.arrived) * 1000
 
 
 def check_window(x: Any, input_shape: tuple[int, ...]) -> NDArray[np.float32]:
