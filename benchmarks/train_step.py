@@ -2,8 +2,7 @@
 
 MCUNet-5FPS at 128x128 with ten classes (22.5 M multiply-accumulates forward).
 Ours train int8 codes under the published 49KB and 100KB schemes, or everything; the peers train float32, everything or
-the last layer alone. Every contestant runs in a process of its own on one thread, all pinned to one core, and takes its
-turn, so that a busy machine slows all alike. Memory is the peak resident set of the process, over its imports.
+the last layer alone. See contest.py for how they take turns.
 
     .venv/bin/python benchmarks/train_step.py --data ../shared/data --make-peer OUT/peer   # its venv, made by pip once
     .venv/bin/python benchmarks/train_step.py --data ../shared/data --peer-python OUT/peer/bin/python --json
@@ -18,17 +17,15 @@ import argparse
 import json
 import os
 import pickle
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from train_step_peer import RATE, resident, serve
+import contest
+from train_step_peer import RATE
 
 CLASSES, MODEL = 10, "mcunet-5fps"
 REQUIREMENTS = ("onnxruntime-training-cpu==1.19.2", "onnx==1.16.2", "numpy<2")
@@ -42,7 +39,6 @@ ROLES = {
     "torch-full": "torch, everything, float32",
     "torch-last": "torch, last layer, float32",
 }
-INSTRUCTION_SETS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")
 SPARSE = ("calibrant-49KB", "calibrant-100KB")
 TARGETS = {"ort-full": 3.0, "ort-last": 1.0}  # how many times as fast as these a sparse step is to be
 
@@ -63,7 +59,7 @@ def main() -> None:
     if options.role == "prepare":
         _prepare(options.folder, options.data)
     elif options.role:
-        serve(*(_torch if options.role.startswith("torch") else _ours)(options.role, options.folder))
+        contest.serve(*(_torch if options.role.startswith("torch") else _ours)(options.role, options.folder))
     else:
         peer = _make_peer(options.make_peer, options.wheels) if options.make_peer else options.peer_python
         result = _compare(options.data, peer, max(options.repeat, 1))
@@ -82,7 +78,6 @@ def _make_peer(folder: Path, wheels: Path | None) -> Path:
 
 def _compare(data: Path | None, peer: Path | None, repeat: int) -> dict[str, Any]:
     """Prepare once, start every contestant, let them take turns."""
-    core = max(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="calibrant-step-") as name:
         given = ["--data", str(data)] if data else []
         prepared = subprocess.run(
@@ -91,28 +86,9 @@ def _compare(data: Path | None, peer: Path | None, repeat: int) -> dict[str, Any
         if peer is not None:
             _peer_artifacts(peer, name)
         roles = [role for role in ROLES if peer is not None or not role.startswith("ort")]
-        contestants = {role: _start(role, name, core, peer) for role in roles}
-        seconds: dict[str, list[float]] = {role: [] for role in roles}
-        for turn in range(repeat + 3):
-            for role, process in contestants.items():
-                took = _ask(process, "step")["seconds"]
-                if turn >= 3:  # the first turns warm caches and allocators
-                    seconds[role].append(took)
-        facts = {role: _ask(process, "finish") for role, process in contestants.items()}
-        for process in contestants.values():
-            process.communicate()
-    rows = [
-        {
-            "contestant": role,
-            "seconds_median": statistics.median(seconds[role]),
-            "seconds_min": min(seconds[role]),
-            "seconds_max": max(seconds[role]),
-            **facts[role],
-        }
-        for role in roles
-    ]
-    about = {"benchmark": "train_step", **json.loads(prepared.stdout), "machine": _machine(core), "rows": rows}
-    return about | _ratios({row["contestant"]: row for row in rows})
+        result = contest.race({role: _command(role, name, peer) for role in roles}, repeat, warm=3)
+    ratios = _ratios({row["contestant"]: row for row in result["rows"]})
+    return {"benchmark": "train_step", **json.loads(prepared.stdout), **result} | ratios
 
 
 def _ratios(by_name: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -134,20 +110,8 @@ def _ratios(by_name: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _table(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    lines = [
-        f"{machine['cpu']}, core {machine['core']}, {', '.join(machine['instruction_sets'])}",
-        f"{result['network']}, {CLASSES} classes: forward, backward, update; batch 1, one thread",
-        "",
-        f"{'one step':<36}{'ms':>9}{'min-max':>16}{'peak MB':>10}{'added MB':>10}  kernels",
-    ]
-    for row in result["rows"]:
-        spread = f"{1e3 * row['seconds_min']:.2f}-{1e3 * row['seconds_max']:.2f}"
-        lines.append(
-            f"{ROLES[row['contestant']]:<36}{1e3 * row['seconds_median']:>9.2f}{spread:>16}"
-            f"{row['peak_bytes'] / 1e6:>10.1f}{row['added_bytes'] / 1e6:>10.1f}  {row['kernels']}"
-        )
-    lines.append("")
+    about = f"{result['network']}, {CLASSES} classes: forward, backward, update; batch 1, one thread"
+    lines = contest.table(result, ROLES, about, "one step")
     for own, ratios in result["speed"].items():
         for peer, ratio in ratios.items():
             target = f" (target {TARGETS[peer]:g}x)" if own in SPARSE and peer in TARGETS else ""
@@ -158,22 +122,6 @@ def _table(result: dict[str, Any]) -> str:
     for own, met in result["targets_met"].items():
         lines.append(f"{ROLES[own]}: {'targets met' if met else 'TARGETS MISSED'}")
     return "\n".join([*lines, *([] if result["targets_met"] else ["no ONNX Runtime to compare with"])])
-
-
-def _machine(core: int) -> dict[str, Any]:
-    info: dict[str, str] = {}
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        key, _, value = line.partition(":")
-        info.setdefault(key.strip(), value.strip())
-    flags = info.get("flags", "").split()
-    return {
-        "cpu": info.get("model name", platform.machine()),
-        "family_model_stepping": [info.get(key) for key in ("cpu family", "model", "stepping")],
-        "core": core,
-        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-    }
 
 
 def _command(role: str, folder: str, peer: Path | None) -> list[str]:
@@ -194,63 +142,37 @@ def _peer_artifacts(peer: Path, folder: str) -> None:
         raise SystemExit(f"{peer}: cannot make training artifacts\n{made.stdout[-2000:]}")
 
 
-def _start(role: str, folder: str, core: int, peer: Path | None) -> subprocess.Popen[str]:
-    """Start a contestant on one core with one thread."""
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    process = subprocess.Popen(
-        _command(role, folder, peer), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=os.environ | one_thread,
-    )  # fmt: skip
-    os.sched_setaffinity(process.pid, {core})
-    return process
-
-
-def _ask(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(what + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
-        raise SystemExit(f"{process.args!r}: ended without an answer")
-    reply: dict[str, Any] = json.loads(answer)
-    return reply
-
-
-Contest = tuple[Callable[[], object], str, int]
-
-
-def _ours(role: str, folder: Path) -> Contest:
+def _ours(role: str, folder: Path) -> contest.Contest:
     """The compiled training step on the engine's codes, without accumulators, as on a device."""
     import numpy as np
 
     from calibrant.runtime.engine import Engine
     from calibrant.runtime.training import Trainer
 
-    imported = resident("VmRSS")
+    imported = contest.resident("VmRSS")
     program, constants, training = pickle.loads((folder / f"{role}.pickle").read_bytes())
     engine = Engine(program, constants)
     trainer = Trainer(engine, training, accumulators=False)
     with np.load(folder / "sample.npz") as stored:
         x, y = stored["codes"], stored["y"]
-    return lambda: trainer.step(x, y, RATE), engine.variant, imported
+    return lambda: lambda: trainer.step(x, y, RATE), engine.variant, imported
 
 
-def _torch(role: str, folder: Path) -> Contest:
+def _torch(role: str, folder: Path) -> contest.Contest:
     """Autograd and plain SGD on the float32 network behind the codes."""
     import numpy as np
     import torch
 
     from calibrant.bench.sparse.reals import RealLearner
 
-    imported = resident("VmRSS")
+    imported = contest.resident("VmRSS")
     torch.set_num_threads(1)
     program, constants, scheme = pickle.loads((folder / f"{role}.pickle").read_bytes())
     learner = RealLearner(program, constants, scheme)
     with np.load(folder / "sample.npz") as stored:
         x, y = stored["codes"], stored["y"]
     kernels = f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
-    return lambda: learner.step(learner.features(x), y, RATE), kernels, imported
+    return lambda: lambda: learner.step(learner.features(x), y, RATE), kernels, imported
 
 
 def _prepare(folder: Path, given: Path | None) -> None:

@@ -2,44 +2,21 @@
 it has an interpreter of its own, which runs this file; nothing of Calibrant is imported here.
 
     python train_step_peer.py make FOLDER            # training artifacts from FOLDER/network.onnx
-    python train_step_peer.py contest ROLE FOLDER    # ROLE ort-full, ort-last, torch-full, torch-last: see `serve`
+    python train_step_peer.py contest ROLE FOLDER    # ROLE ort-full or ort-last
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
-import time
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import contest
+
 HEAD = ("head.weight", "head.bias")
 RATE = 0.01
-
-Contest = tuple[Callable[[], object], str, int]
-
-
-def resident(field: str) -> int:
-    """Resident bytes: VmRSS now, VmHWM at most. ru_maxrss would count the parent before exec too."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"/proc/self/status: expected a line {field}")
-
-
-def serve(step: Callable[[], object], kernels: str, imported: int) -> None:
-    """Answer each line 'step' with the seconds of one training step, and 'finish' with memory."""
-    for line in sys.stdin:
-        if line.strip() == "finish":
-            break
-        start = time.perf_counter()
-        step()
-        print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
-    peak = resident("VmHWM")
-    print(json.dumps({"peak_bytes": peak, "added_bytes": peak - imported, "kernels": kernels}), flush=True)
 
 
 def _training() -> tuple[Any, Any]:
@@ -78,13 +55,13 @@ def _make(folder: Path) -> None:
         )
 
 
-def _onnxruntime(role: str, folder: Path) -> Contest:
+def _onnxruntime(role: str, folder: Path) -> contest.Contest:
     import numpy as np
 
     api, _ = _training()
     import onnxruntime
 
-    imported = resident("VmRSS")
+    imported = contest.resident("VmRSS")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -104,7 +81,7 @@ def _onnxruntime(role: str, folder: Path) -> Contest:
         module.lazy_reset_grad()
         return loss
 
-    return step, f"onnxruntime-training {onnxruntime.__version__}", imported
+    return lambda: step, f"onnxruntime-training {onnxruntime.__version__}", imported
 
 
 def main() -> None:
@@ -112,7 +89,7 @@ def main() -> None:
     if what == "make":
         _make(Path(rest[0]))
     else:
-        serve(*_onnxruntime(rest[0], Path(rest[1])))
+        contest.serve(*_onnxruntime(rest[0], Path(rest[1])))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """One calibration window: flips against torch back-propagation, time and memory.
 
 The same 4-bit network (45 channels of 125 steps, 19 classes, 2.9 M multiply-accumulates), the same 91 window and 20
-coreset samples, the same 20 steps. Every contestant runs in a process of its own on one thread, all pinned to one
-core, and takes its turn, so that a busy machine slows all alike. Memory is the peak resident set of the process.
+coreset samples, the same 20 steps. See contest.py for how they take turns.
 
     .venv/bin/python benchmarks/window.py            # subject 1 to 2 of DSA, or made-up data without a data folder
     .venv/bin/python benchmarks/window.py --json
@@ -13,15 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import contest
 
 WINDOW, CORESET, STEPS, BITS = 91, 20, 20, 4
 SETTINGS = {"benchmark": "window"}
@@ -34,7 +32,6 @@ ROLES = {
     "torch-float": "torch, back-propagation, float",
 }
 FORMS = {"flip": "accumulated", "flip-pooled": "pooled", "flip-taps": "taps"}
-INSTRUCTION_SETS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")
 TARGETS = {"speed": 4.0, "memory": 1 / 3}
 
 
@@ -49,7 +46,8 @@ def main() -> None:
     if options.role == "prepare":
         _prepare(options.folder, options.data)
     elif options.role:
-        _contest(options.role, options.folder)
+        make = {**dict.fromkeys(FORMS, _flip), "session": _session}.get(options.role, _torch)
+        contest.serve(*make(options.role, options.folder))
     else:
         result = _compare(options.data, max(options.repeat, 1))
         print(json.dumps(result, indent=1) if options.json else _table(result))
@@ -57,33 +55,11 @@ def main() -> None:
 
 def _compare(data: Path | None, repeat: int) -> dict[str, Any]:
     """Prepare once, start every contestant, let them take turns."""
-    core = max(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="calibrant-window-") as name:
         given = ["--data", str(data)] if data else []
         prepared = subprocess.run(_command("prepare", name) + given, check=True, stdout=subprocess.PIPE, text=True)
-        contestants = {role: _start(role, name, core) for role in ROLES}
-        seconds: dict[str, list[float]] = {role: [] for role in ROLES}
-        for turn in range(repeat + 1):
-            for role, process in contestants.items():
-                took = _ask(process, "window")["seconds"]
-                if turn:  # the first turn warms caches and allocators
-                    seconds[role].append(took)
-        facts = {role: _ask(process, "finish") for role, process in contestants.items()}
-        for process in contestants.values():
-            process.communicate()
-    rows = [
-        {
-            "contestant": role,
-            "seconds_median": statistics.median(seconds[role]),
-            "seconds_min": min(seconds[role]),
-            "seconds_max": max(seconds[role]),
-            **facts[role],
-        }
-        for role in ROLES
-    ]
-    return {"benchmark": "window", **json.loads(prepared.stdout), "machine": _machine(core), "rows": rows} | _ratios(
-        rows
-    )
+        result = contest.race({role: _command(role, name) for role in ROLES}, repeat, warm=1)
+    return {"benchmark": "window", **json.loads(prepared.stdout), **result} | _ratios(result["rows"])
 
 
 def _ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -102,21 +78,10 @@ def _ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _table(result: dict[str, Any]) -> str:
-    machine, ratios = result["machine"], result["ratios"]
+    ratios = result["ratios"]
+    about = f"{result['data']}: {WINDOW} + {CORESET} samples, {STEPS} steps, one thread"
     lines = [
-        f"{machine['cpu']}, core {machine['core']}, {', '.join(machine['instruction_sets'])}",
-        f"{result['data']}: {WINDOW} + {CORESET} samples, {STEPS} steps, one thread",
-        "",
-        f"{'one window':<42}{'ms':>9}{'min-max':>18}{'peak MB':>10}{'added MB':>10}  kernels",
-    ]
-    for row in result["rows"]:
-        spread = f"{1e3 * row['seconds_min']:.0f}-{1e3 * row['seconds_max']:.0f}"
-        lines.append(
-            f"{ROLES[row['contestant']]:<42}{1e3 * row['seconds_median']:>9.1f}{spread:>18}"
-            f"{row['peak_bytes'] / 1e6:>10.1f}{row['added_bytes'] / 1e6:>10.1f}  {row['kernels']}"
-        )
-    lines += [
-        "",
+        *contest.table(result, ROLES, about, "one window"),
         f"flips as they are by default are {ratios['default_speed_over_torch_bp']:.1f}x as fast as torch at 4 bits",
         f"pooled flips are {ratios['speed_over_torch_bp']:.1f}x as fast as torch at 4 bits and "
         f"{ratios['speed_over_torch_float']:.1f}x as fast as torch in float (target {TARGETS['speed']:g}x)",
@@ -127,73 +92,11 @@ def _table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _machine(core: int) -> dict[str, Any]:
-    info: dict[str, str] = {}
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        key, _, value = line.partition(":")
-        info.setdefault(key.strip(), value.strip())
-    flags = info.get("flags", "").split()
-    return {
-        "cpu": info.get("model name", platform.machine()),
-        "family_model_stepping": [info.get(key) for key in ("cpu family", "model", "stepping")],
-        "core": core,
-        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-    }
-
-
 def _command(role: str, folder: str) -> list[str]:
     return [sys.executable, __file__, "--role", role, "--folder", folder]
 
 
-def _start(role: str, folder: str, core: int) -> subprocess.Popen[str]:
-    """Start a contestant on one core with one thread."""
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    process = subprocess.Popen(
-        _command(role, folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | one_thread
-    )
-    os.sched_setaffinity(process.pid, {core})
-    return process
-
-
-def _ask(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(what + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
-        raise SystemExit(f"{process.args!r}: ended without an answer")
-    reply: dict[str, Any] = json.loads(answer)
-    return reply
-
-
-def _contest(role: str, folder: Path) -> None:
-    """Answer 'window' with the seconds of one window from the deployed weights, 'finish' with memory."""
-    make = {**dict.fromkeys(FORMS, _flip), "session": _session}.get(role, _torch)
-    fresh, kernels, imported = make(role, folder)
-    for line in sys.stdin:
-        if line.strip() == "finish":
-            break
-        window = fresh()
-        start = time.perf_counter()
-        window()
-        print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
-    peak = _resident("VmHWM")
-    answer = {
-        "peak_bytes": peak,
-        "added_bytes": peak - imported,
-        "imports_torch": "torch" in sys.modules,
-        "kernels": kernels,
-    }
-    print(json.dumps(answer), flush=True)
-
-
-Contest = tuple[Callable[[], Callable[[], object]], str, int]
-
-
-def _flip(role: str, folder: Path) -> Contest:
+def _flip(role: str, folder: Path) -> contest.Contest:
     """The updater alone, on window and coreset."""
     from dataclasses import replace
 
@@ -205,7 +108,7 @@ def _flip(role: str, folder: Path) -> Contest:
     from calibrant.runtime.engine import Engine
     from calibrant.runtime.updaters import build
 
-    imported = _resident("VmRSS")
+    imported = contest.resident("VmRSS")
     model = artifact.read(_artifact(folder))
     settings = replace(model.settings, form=FORMS[role], steps=STEPS, loss_goal=0.0)
     engine = Engine(model.program, model.constants)
@@ -226,13 +129,13 @@ def _flip(role: str, folder: Path) -> Contest:
     return fresh, engine.variant, imported
 
 
-def _session(role: str, folder: Path) -> Contest:
+def _session(role: str, folder: Path) -> contest.Contest:
     """The whole product: update, verification, commit to the state file."""
     import calibrant
 
     del role
     session_type, settings = calibrant.Session, calibrant.FlipSettings(steps=STEPS, loss_goal=0.0)
-    imported = _resident("VmRSS")
+    imported = contest.resident("VmRSS")
     x, y = _window(folder)
     state = folder / "state.db"
     session = session_type.open(_artifact(folder), state=state, settings=settings, gate=False)
@@ -244,7 +147,7 @@ def _session(role: str, folder: Path) -> Contest:
     return fresh, session.variant, imported
 
 
-def _torch(role: str, folder: Path) -> Contest:
+def _torch(role: str, folder: Path) -> contest.Contest:
     """Back-propagation with Adam: straight through the 4-bit network, or plainly on the float one."""
     import torch
 
@@ -252,7 +155,7 @@ def _torch(role: str, folder: Path) -> Contest:
     from calibrant.bench import adaptation, baselines
     from calibrant.bench.workspace import Workspace
 
-    imported = _resident("VmRSS")
+    imported = contest.resident("VmRSS")
     torch.set_num_threads(1)
     model, workspace = artifact.read(_artifact(folder)), Workspace(folder)
     net: torch.nn.Module = workspace.load_net(SETTINGS)
@@ -315,14 +218,6 @@ def _window(folder: Path) -> tuple[Any, Any]:
 
     with np.load(folder / "window.npz") as stored:
         return stored["x"], stored["y"]
-
-
-def _resident(field: str) -> int:
-    """Resident bytes: VmRSS now, VmHWM at most. ru_maxrss would count the parent before exec too."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"/proc/self/status: expected a line {field}")
 
 
 if __name__ == "__main__":
