@@ -24,7 +24,7 @@ from calibrant.core.dtype import BIAS_LIMIT, weight_range
 from calibrant.core.logits import logits
 from calibrant.core.records import Constants, Coreset, FlipSettings, Program, UpdateOutcome
 from calibrant.core.rng import generator
-from calibrant.runtime.evaluation import Calibratable, Samples, State, outcome
+from calibrant.runtime.evaluation import Calibratable, Samples, State, descend
 from calibrant.runtime.propagation import propagate
 from calibrant.runtime.recollection import Recollection, pull
 
@@ -115,22 +115,18 @@ class AccumulatingUpdater:
         self._resume(engine)
         memory = self._recollected(engine)
         then = memory.of(x)
-        first = current = self._evaluate(engine, samples)
-        tried = accepted = 0
-        misses = np.zeros(len(y), np.int64)
-        while tried < steps and current.loss > self.settings.loss_goal * samples.mass:
-            tried += 1
-            self._step(engine, current, samples, then)
-            following = self._evaluate(engine, samples)
-            accepted += following.loss < current.loss
-            misses += current.right & ~following.right
-            current = following
-        if tried and current.loss >= first.loss:
-            engine.load(first.weights, first.bias)
-            current, accepted = first, 0
-        memory.add(x, self._logits(current))
+        last, result = descend(
+            self.name,
+            engine,
+            samples,
+            evaluate=lambda: self._evaluate(engine, samples),
+            step=lambda state: self._step(engine, state, samples, then),
+            steps=steps,
+            goal=self.settings.loss_goal,
+        )
+        memory.add(x, self._logits(last))
         memory.keep(np.concatenate([x, self.coreset.x]))
-        return outcome(self.name, samples, (first, current), (tried, accepted), misses)
+        return result
 
     def _evaluate(self, engine: Calibratable, samples: Samples) -> State:
         return State.of(engine, engine.weights, engine.bias, samples, self.program, self.constants)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -106,6 +107,50 @@ class State:
         loss, error = cross_entropy(scores, samples.y)
         right = scores.argmax(axis=1) == samples.y
         return cls(weights, bias, observation, int(loss @ samples.importance), error, right)
+
+
+def descend(
+    updater: str,
+    engine: Calibratable,
+    samples: Samples,
+    evaluate: Callable[[], State],
+    step: Callable[[State], None],
+    steps: int,
+    goal: float,
+) -> tuple[State, UpdateOutcome]:
+    """Step up to `steps` times, until the mean loss is at `goal` nats; where it did not fall, all is undone.
+
+    Parameters
+    ----------
+    updater : str
+        Name for the outcome.
+    engine, samples
+        As for `Updater.update`.
+    evaluate : callable
+        What the engine's parameters give.
+    step : callable
+        Changes the engine's parameters; is told what they gave.
+    steps, goal
+
+    Returns
+    -------
+    State, UpdateOutcome
+        What the engine ends with. A step counts as accepted if the loss fell in it.
+    """
+    first = current = evaluate()
+    tried = accepted = 0
+    misses = np.zeros(len(samples.y), np.int64)
+    while tried < steps and current.loss > goal * samples.mass:
+        tried += 1
+        step(current)
+        following = evaluate()
+        accepted += following.loss < current.loss
+        misses += current.right & ~following.right
+        current = following
+    if tried and current.loss >= first.loss:
+        engine.load(first.weights, first.bias)
+        current, accepted = first, 0
+    return current, outcome(updater, samples, (first, current), (tried, accepted), misses)
 
 
 def outcome(

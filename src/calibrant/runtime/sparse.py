@@ -17,7 +17,7 @@ from calibrant.core.records import Constants, FlipSettings, Program, UpdateOutco
 from calibrant.core.rng import generator
 from calibrant.core.training import Training
 from calibrant.runtime.engine import Engine
-from calibrant.runtime.evaluation import Calibratable, Samples, State, outcome
+from calibrant.runtime.evaluation import Calibratable, Samples, State, descend
 from calibrant.runtime.training import Trainer
 
 BATCH = 8  # samples a step
@@ -63,26 +63,26 @@ class SparseUpdater:
     ) -> UpdateOutcome:
         """Make up to `steps` passes. See `evaluation.Updater`."""
         trainer, samples = self._prepared(engine), Samples(x, y, importance)
-        first = current = self._evaluate(engine, samples)
         order = _by_content(x, y)
         order = np.repeat(order, importance[order])
         draws = generator(0, "sparse")
-        tried = accepted = 0
-        misses = np.zeros(len(y), np.int64)
-        while tried < steps and current.loss > self.settings.loss_goal * samples.mass:
-            tried += 1
+
+        def make_pass(_: State) -> None:
             shuffled = draws.permutation(order)
             for start in range(0, len(shuffled), BATCH):
                 rows = shuffled[start : start + BATCH]
                 trainer.step(x[rows], y[rows], self.settings.rate)
-            following = self._evaluate(engine, samples)
-            accepted += following.loss < current.loss
-            misses += current.right & ~following.right
-            current = following
-        if tried and current.loss >= first.loss:
-            engine.load(first.weights, first.bias)
-            current, accepted = first, 0
-        return outcome(self.name, samples, (first, current), (tried, accepted), misses)
+
+        _, result = descend(
+            self.name,
+            engine,
+            samples,
+            evaluate=lambda: self._evaluate(engine, samples),
+            step=make_pass,
+            steps=steps,
+            goal=self.settings.loss_goal,
+        )
+        return result
 
     def _prepared(self, engine: Calibratable) -> Trainer:
         """The trainer of this engine, with nothing carried over."""
