@@ -3,15 +3,15 @@
 One pair of subjects per data set, which the reported tables do not have (of DSA and USC-HAD they show pairs 1 to 2, 3
 to 4 and 5 to 6, of CIFAR-10 pairs 0 to 1, 0 to 3 and 0 to 5); every bit-width; two seeds. The best mean accuracy on the
 target over the first five windows wins, and of the settings within half a point of it the one that keeps the source
-best. Learning rates are of one grid for all methods: `bp` tries six of it, every other method begins with the three
-around `bp`'s best and goes on while the best lies at the edge of what it tried (biases alone like larger ones). Then
-DER++ tries its weights at 4 bits, and batch-norm re-estimation its momentum over all widths. Every run is kept in
+best. Learning rates are of one grid for all methods: `bp` begins with six of it, every other method with the three
+around `bp`'s best, and each goes on while the best lies at the edge of what it tried (biases alone like larger ones).
+Then DER++ tries its weights at 4 bits, and batch-norm re-estimation its momentum over all widths. Every run is kept in
 OUT/runs.jsonl, so the same command continues.
 
     .venv/bin/python benchmarks/tune_baselines.py --data ../shared/data --out OUT/tune
 
 prints what every setting gave on target and source, then the tables; about 25 minutes of one processor for the
-series. Pictures cost far more: `--datasets cifar10 --bits 4 --seeds 0` alone takes about an hour.
+series. Pictures cost far more: `--datasets cifar10 --bits 4 --seeds 0 --methods bp er derpp` alone takes about an hour.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from calibrant.bench.workspace import Workspace
 PAIRS = {"dsa": (2, 1), "usc_had": (7, 8), "cifar10": (0, 4)}
 NETWORKS = {"dsa": "cnn", "usc_had": "cnn", "cifar10": "resnet18-w16"}
 BITS = (2, 4, 8)
-RATES = (3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5)
-FIRST = 6  # of them, which `bp` tries
+RATES = (3e-5, 1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5)
+FIRST = (3e-4, 1e-2)  # the first and the last of them that `bp` begins with
 MOMENTA = (0.1, 0.25, 0.5, 1.0)
 DARK_START = {"alpha": 0.3, "beta": 0.5}
 DARK = [{"alpha": alpha, "beta": beta} for alpha in (0.1, 0.3, 1.0) for beta in (0.5, 1.0)]
@@ -54,34 +54,39 @@ def main() -> None:
     parser.add_argument("--bits", nargs="+", type=int, choices=BITS, default=BITS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--windows", type=int, default=5, help="of ten; the first few tell settings apart best")
+    parser.add_argument("--methods", nargs="+", choices=baselines.LEARNERS, default=list(baselines.LEARNERS))
     options = parser.parse_args()
+    methods = [method for method in baselines.LEARNERS if method in {"bp", *options.methods}]
     bench = Bench(data.folder(options.data), Workspace(options.out), tuple(options.seeds), options.windows)
     with training.threads(1):
-        tables = {dataset: tune(bench, dataset, options.bits) for dataset in options.datasets}
+        tables = {dataset: tune(bench, dataset, options.bits, methods) for dataset in options.datasets}
     for dataset, (rates, others) in tables.items():
         print(f"\n{dataset}: {others}")
         for method, row in rates.items():
             print(f"{method}: {row}")
 
 
-def tune(bench: Bench, dataset: str, widths: Sequence[int]) -> tuple[dict[str, dict[int, float]], dict[str, Settings]]:
+def tune(
+    bench: Bench, dataset: str, widths: Sequence[int], methods: Sequence[str]
+) -> tuple[dict[str, dict[int, float]], dict[str, Settings]]:
     """The winners: a rate per method and width, and the other settings; prints what every setting gave."""
-    rates: dict[str, dict[int, float]] = {method: {} for method in baselines.LEARNERS}
+    rates: dict[str, dict[int, float]] = {method: {} for method in methods}
     for bits in widths:
-        rates["bp"][bits] = bench.best(dataset, "bp", [bits], [{"lr": lr} for lr in RATES[:FIRST]])["lr"]
-        for method in [name for name in rates if name != "bp"]:
-            rates[method][bits] = walk(bench, dataset, method, bits, start=rates["bp"][bits])
+        low, high = map(RATES.index, FIRST)
+        for method in methods:
+            rates[method][bits] = rate = walk(bench, dataset, method, bits, low, high)
+            if method == "bp":
+                low, high = max(RATES.index(rate) - 1, 0), min(RATES.index(rate) + 1, len(RATES) - 1)
     others = {"bn": bench.best(dataset, "bn", widths, [{"momentum": momentum} for momentum in MOMENTA])}
-    if 4 in widths:
+    if 4 in widths and "derpp" in methods:
         weights = bench.best(dataset, "derpp", [4], [{"lr": rates["derpp"][4], **dark} for dark in DARK])
         others["derpp"] = {name: weights[name] for name in DARK_START}
     return rates, others
 
 
-def walk(bench: Bench, dataset: str, method: str, bits: int, start: float) -> float:
-    """The best rate of three neighbors, or of more while the best is at their edge."""
+def walk(bench: Bench, dataset: str, method: str, bits: int, low: int, high: int) -> float:
+    """The best of the rates from `low` to `high`, or of more while the best is at their edge."""
     extra = DARK_START if method == "derpp" else {}
-    low, high = max(RATES.index(start) - 1, 0), min(RATES.index(start) + 1, len(RATES) - 1)
     while True:
         best = bench.best(dataset, method, [bits], [{"lr": lr, **extra} for lr in RATES[low : high + 1]])["lr"]
         if best == RATES[low] and low > 0:

@@ -24,7 +24,8 @@ from calibrant.core.records import Usual
 from calibrant.policy.drift import Adwin, PageHinkley
 from calibrant.policy.nearness import DISTANCE_ONE
 
-ERROR_FLOOR = 0.005  # no model is expected to be better than this
+ERROR_FLOOR = 0.005  # no model is expected to be better than this, and none than on its maker's samples
+WORST = 0.98  # error rate above which no difference counts
 SIGNIFICANCE = 2, 25  # less probable than 8 %: too many errors for the usual rate
 DECISIVE = 10  # so many labels overrule what distances say
 TOLERANCE, SAMPLING = 1.75, 4.0  # spreads above usual that are no alarm: the second by the root of samples reached
@@ -141,11 +142,13 @@ class Gate:
     Judgment(adapt=False, reason='1 of 50 wrong, usual is 0.5 %')
     >>> gate.judge(Evidence(labels=0, errors=0, distance=4.0, reached=16))
     Judgment(adapt=True, reason='distance 4.00 spreads above usual, limit 2.85')
+    >>> Gate(Usual(error=0.28)).judge(Evidence(labels=150, errors=44, distance=None, reached=0))
+    Judgment(adapt=False, reason='44 of 150 wrong, usual is 28.0 %')
     """
 
     def __init__(self, usual: Usual, memory: Mapping[str, Any] | None = None) -> None:
         kept = memory or {}
-        self._floor = ERROR_FLOOR
+        self._floor = max(ERROR_FLOOR, usual.error)
         self._excess = kept.get("excess", 0.0)
         self._abroad = kept.get("abroad", usual.spread == 0)
         self._error = Level.of(self._floor, kept.get("error"))
@@ -201,8 +204,8 @@ class Gate:
         rate, said = errors / labels, f"{errors} of {labels} wrong, usual is {100 * level.expected:.1f} %"
         row = np.zeros(labels)
         row[(2 * np.arange(errors) + 1) * labels // (2 * max(errors, 1))] = 1  # evenly: no order of samples counts
-        usual = level.expected if self._abroad else max(level.expected, HOME)
-        drifted = min(2 * usual + 0.02, 0.9)
+        usual = min(level.expected if self._abroad else max(level.expected, HOME), WORST)
+        drifted = min(2 * usual + 0.02, max(0.9, (1 + usual) / 2))
         up, down = math.log(drifted / usual), math.log((1 - usual) / (1 - drifted))
         self._excess = min(max(self._excess + errors * up - (labels - errors) * down, 0.0), LIMIT + SLACK)
         more = rate > usual

@@ -59,6 +59,23 @@ def test_usual_windows_are_left_alone():
     assert not any(follow(gate, unlabeled(float(d))) for d in rng.normal(0.5, 0.5, 200))
 
 
+def test_what_the_model_gets_wrong_anyway_is_no_drift():
+    rng = generator(1, "tests")
+    errors = rng.binomial(150, 0.28, 50)
+    assert sum(follow(Gate(Usual(error=0.28, spread=0.1)), labeled(int(n), 150)) for n in errors) <= 2
+    assert follow(Gate(Usual(error=0.28, spread=0.1)), labeled(75, 150))
+    assert sum(follow(Gate(USUAL), labeled(int(n), 150)) for n in errors) == 50
+
+
+@pytest.mark.parametrize("error", [0.32, 0.6, 0.9, 1.0])
+def test_a_model_that_knows_little_is_watched_as_any(error: float):
+    gate = Gate(Usual(error=error, spread=0.1))
+    assert not follow(gate, labeled(round(100 * error), 100))
+    assert follow(gate, labeled(100, 100)) == (error < 1)
+    for n in (0, 50, 100, 100, 100, 100, 100, 100):
+        follow(gate, labeled(n, 100))
+
+
 def test_drift_is_noticed_at_once_with_labels_and_without():
     assert follow(Gate(USUAL), labeled(8, 19))
     assert follow(Gate(USUAL), unlabeled(3.5))
