@@ -26,6 +26,7 @@ def test_settings_are_by_data_set_network_and_width():
     assert tuned("bp", "dsa", "cnn", 4) != tuned("bp", "usc_had", "cnn", 4)
     assert tuned("bp", "dsa", "inception_time", 2) == {"lr": INCEPTION_TIME_RATE}
     assert tuned("bp", "another", "resnet18", 8) == tuned("bp", "dsa", "cnn", 8)
+    assert tuned("camel", "cifar10", "vgg16", 2) == tuned("bp", "cifar10", "resnet18-w16", 4)
 
 
 def test_settings_are_parameters_of_the_method():
