@@ -76,12 +76,15 @@ class Deployment:
         )
         return next(told, self.head.metrics.get("gate"))
 
+    def at(self, number: int) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+        """Weights and biases of a version; StateError if there is none, or the state is damaged."""
+        if number == self.head.number:
+            return self._weights, self._bias
+        return self._store.weights_at(number, self._artifact.constants.weights, self._artifact.constants.bias)
+
     def anchor(self) -> Anchor:
         """The last version that was not learned without labels."""
-        constants, number = self._artifact.constants, self._anchor
-        if number == self.head.number:
-            return Anchor(number, self._weights, self._bias)
-        return Anchor(number, *self._store.weights_at(number, constants.weights, constants.bias))
+        return Anchor(self._anchor, *self.at(self._anchor))
 
     def settle(
         self,
@@ -140,8 +143,7 @@ class Deployment:
 
     def rollback(self, to: int) -> Version:
         """Restore the weights of a version; see `Session.rollback`."""
-        constants = self._artifact.constants
-        self._store.weights_at(to, constants.weights, constants.bias)  # refuses what cannot be restored
+        self.at(to)  # refuses what cannot be restored
         try:
             return self._store.rollback(to)
         finally:

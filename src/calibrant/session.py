@@ -51,7 +51,7 @@ class Session:
         self._teacher = Teacher(artifact.program, artifact.constants, engine, updater, drop, holdout)
         self._study = SelfStudy(artifact, engine, drop) if unlabeled else None
         self._deployed = deployed = Deployment(artifact, engine, store, capacity, limits["source_share"], upkeep)
-        self._lookout = Lookout(artifact, engine, deployed.head, deployed.gate()) if gate else None
+        self._lookout = Lookout(artifact, engine, deployed.head, deployed.at, deployed.gate()) if gate else None
 
     @classmethod
     def open(
@@ -188,7 +188,8 @@ class Session:
         Returns
         -------
         UpdateReport
-            `decision` is 'committed', 'rejected' (with the reason) or 'skipped'.
+            `decision` is 'committed', 'rejected' (with the reason) or 'skipped'. Where new labels show that adapting
+            did harm, the version from before it is restored as a new one; that window is 'rejected', too.
 
         Raises
         ------
@@ -326,6 +327,10 @@ class Session:
         facts: dict[str, Any] = {"labels": labels, "samples": len(window.codes)}
         try:
             sighting = self._sighting(window)
+            if self._lookout is not None and sighting is not None and sighting.retreat is not None:
+                deployed.rollback(sighting.retreat)
+                self._lookout.retreated(deployed.head)
+                return self._stay(window, sighting.judgment.reason, sighting, "rejected")
             if sighting is not None and not sighting.judgment.adapt:
                 return self._stay(window, f"gate: {sighting.judgment.reason}", sighting)
             if self._study is None or labels:
@@ -354,7 +359,9 @@ class Session:
             return None
         return self._lookout.look(window.codes, window.labels, deployed.pool, deployed.head)
 
-    def _stay(self, window: Window, reason: str, sighting: Sighting | None = None) -> UpdateReport:
+    def _stay(
+        self, window: Window, reason: str, sighting: Sighting | None = None, decision: str = "skipped"
+    ) -> UpdateReport:
         """Report a window that nothing was tried on."""
         samples, labels = len(window.codes), len(window.known)
         detail: dict[str, Any] = {"reason": reason, "labels": labels, "samples": samples}
@@ -362,10 +369,10 @@ class Session:
         if self._lookout is not None and sighting is not None:
             detail |= sighting.facts() | {"gate": self._lookout.memory()}
             accuracy = sighting.accuracy
-        self._store.record("skipped", detail, ticket=window.ticket)
+        self._store.record(decision, detail, ticket=window.ticket)
         measured = (None, None, accuracy, accuracy, None, None)
         return UpdateReport(
-            self.version.number, "skipped", reason, "none", samples, labels, 0, 0, 0, *measured, window.milliseconds()
+            self.version.number, decision, reason, "none", samples, labels, 0, 0, 0, *measured, window.milliseconds()
         )
 
     def _check_ram(self, samples: int) -> None:

@@ -23,6 +23,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def lenient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact whose coreset may be lost: lies can be learned."""
+    place = tmp_path_factory.mktemp("lookout") / "lenient.cal"
+    write(place, replace(deployment().prepared.artifact, thresholds={"coreset_drop": 1.0, "holdout": 0.0}))
+    return place
+
+
 def parts(samples: Samples, count: int) -> list[Window]:
     order = np.random.default_rng(0).permutation(len(samples[1]))
     return [(samples[0][rows], samples[1][rows]) for rows in np.array_split(order, count)]
@@ -102,6 +110,59 @@ def test_a_rollback_brings_the_gate_of_that_time_back(path: Path):
         x, y = parts(deployment().source, 6)[0]
         session.observe(x, y)
         assert session._lookout.memory()["error"]["expected"] == 0.005
+
+
+def lied(session: Session) -> bytes:
+    """Teach what is wrong; the weights after it."""
+    x, y = deployment().source
+    for _ in range(4):
+        assert session.observe(x, (y + 1) % 3).decision == "committed"
+    return weights(session)
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_what_new_labels_speak_against_is_undone(lenient: Path, tmp_path: Path, reopened: bool):
+    state, windows = tmp_path / "s.db", parts(deployment().source, 6)
+    session = Session.open(lenient, state)
+    try:
+        start = weights(session)
+        assert lied(session) != start
+        if reopened:
+            session.close()
+            session = Session.open(lenient, state)
+        report = session.observe(*windows[0])
+        assert (report.decision, report.version, report.flips) == ("rejected", 5, 0)
+        assert report.reason.startswith("version 0 does better")
+        assert weights(session) == start
+        assert session.versions()[-1].parent == 0
+        for window in windows[1:]:
+            report = session.observe(*window)
+            assert (report.decision, report.version) == ("skipped", 5)
+    finally:
+        session.close()
+
+
+def test_an_interrupt_while_versions_are_compared_changes_nothing(lenient: Path, monkeypatch: pytest.MonkeyPatch):
+    with Session.open(lenient) as session:
+        learned, window = lied(session), parts(deployment().source, 6)[0]
+
+        def interrupt(x: np.ndarray) -> np.ndarray:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session._engine, "infer", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                session.observe(*window)
+        assert weights(session) == learned
+        assert session.observe(*window).reason.startswith("version 0 does better")
+
+
+def test_what_drift_makes_true_is_kept(path: Path):
+    target = deployment().target
+    with Session.open(path) as session:
+        reports = [session.observe(x, y) for x, y in parts(target, 6) * 2]
+        assert not any("does better" in report.reason for report in reports)
+        assert session._lookout.memory().get("hindsight") is None  # the alarm is over
 
 
 @pytest.mark.parametrize("n", [1, 7, 96])

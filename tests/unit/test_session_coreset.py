@@ -53,13 +53,13 @@ def test_without_upkeep_it_stays(artifact: Artifact, artifact_path: Path, tmp_pa
 
 
 def test_more_room_is_filled_first(artifact: Artifact, artifact_path: Path, tmp_path: Path, build_window: Build):
-    with Session.open(artifact_path, tmp_path / "s.db", capacity=30) as session:
+    with Session.open(artifact_path, tmp_path / "s.db", capacity=30, gate=False) as session:
         session.observe(*build_window(artifact, n=6, seed=1))
         assert (len(pool(session)), pool(session).of_source) == (15, 9)
         session.observe(*build_window(artifact, n=40, seed=2))
         assert (len(pool(session)), pool(session).of_source) == (30, 9)
         held = pool(session)
-    with Session.open(artifact_path, tmp_path / "s.db", capacity=30) as session:
+    with Session.open(artifact_path, tmp_path / "s.db", capacity=30, gate=False) as session:
         assert same(pool(session), held)
     with Session.open(artifact_path, tmp_path / "s.db", capacity=8) as session:
         assert (len(pool(session)), pool(session).of_source) == (8, 4)

@@ -347,7 +347,8 @@ class UpdateOutcome:
 class UpdateReport:
     """What `Session.observe` returns.
 
-    `decision` is 'committed', 'rejected' (verification failed, weights restored) or 'skipped' (nothing to learn from).
+    `decision` is 'committed', 'rejected' (verification failed, weights restored; or earlier ones turned out to do
+    better and are in force again) or 'skipped' (nothing to learn from).
     Accuracies are fractions in 0..1, None where no labels exist.
     """
 

@@ -192,6 +192,18 @@ class Gate:
             self._judged, (self._error, self._distance) = (self._error, self._distance), before
         return judgment
 
+    @property
+    def open(self) -> bool:
+        """Whether an alarm goes on."""
+        return self._error.open or self._distance.open
+
+    def resigned(self, rate: float, distance: float | None) -> None:
+        """Adapting did harm: this error rate and this distance are usual from now on."""
+        self._error = Level(max(self._error.expected, rate))
+        self._distance = Level(max(self._distance.expected, distance or 0.0))
+        self._excess, self._judged = 0.0, None
+        self._start_slow_tests()
+
     def adapted(self) -> None:
         """The window judged last was adapted to, whatever came of it."""
         if self._judged is not None:

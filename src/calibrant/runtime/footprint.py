@@ -47,8 +47,10 @@ def training(artifact: Artifact) -> int:
 
 
 def gate(artifact: Artifact, capacity: int) -> int:
-    """Bytes of the drift gate: features of both coresets, the artifact's and the device's, and streaming tests."""
-    return 2 * (len(artifact.coreset.y) + capacity) * artifact.program.layers[-1].c_in + _STREAMING_TESTS
+    """Bytes of the drift gate: features of both coresets, the artifact's and the device's, streaming tests, and while
+    it compares them the parameters of two versions."""
+    features = 2 * (len(artifact.coreset.y) + capacity) * artifact.program.layers[-1].c_in
+    return features + _STREAMING_TESTS + 2 * (artifact.constants.weights.nbytes + artifact.constants.bias.nbytes)
 
 
 def selfstudy(artifact: Artifact) -> int:
