@@ -96,10 +96,10 @@ def adopt(
         training=pipeline.training_step(program, constants, scheme),
         settings=pipeline.settings("sparse", steps, program.layers[0].bits),
     )
-    error = float((logits(seen, program, constants).argmax(axis=1) != y).mean())
+    wrong = logits(seen, program, constants).argmax(axis=1) != y
     return replace(
         artifact,
-        usual=pipeline.usual(artifact, engine, error, np.delete(pooled, chosen, axis=0)),
+        usual=pipeline.usual(artifact, engine, wrong, np.delete(pooled, chosen, axis=0)),
         report={
             "scheme": scheme,
             "coreset_rule": coreset_rule,

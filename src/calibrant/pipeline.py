@@ -102,8 +102,7 @@ def prepare(
     scheme : str
         What the form 'sparse' trains, see `calibrant.autodiff.named`.
     validation : (x, y), optional
-        Held-out samples. The drift gate takes the errors on them for usual, the report has the accuracy. Without them
-        both speak of the training samples, and the gate takes over-fitting for drift.
+        Held-out samples for the report; without them accuracies are those of the training samples.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -162,16 +161,14 @@ def prepare(
         training=step,
         settings=settings(form, steps, bits, weight_size(program, constants)),
     )
+    wrong = logits(outputs, program, constants).argmax(axis=1) != y
+    artifact = replace(artifact, usual=usual(artifact, engine, wrong, np.delete(pooled, chosen, axis=0)))
     held = validation or (x, y)
-    right = accuracy(artifact, engine, *held)
-    fitted = float((logits(outputs, program, constants).argmax(axis=1) == y).mean())
-    error = 1 - min(right, fitted)
-    artifact = replace(artifact, usual=usual(artifact, engine, error, np.delete(pooled, chosen, axis=0)))
     report = {
         "bits": bits,
         "activation_bits": activation_bits,
         "accuracy_float": _float_accuracy(folded, preprocess.apply(held[0]), held[1]),
-        "accuracy_quantized": right,
+        "accuracy_quantized": accuracy(artifact, engine, *held),
         "accuracy_samples": len(held[1]),
         "accuracy_held_out": validation is not None,
         "parameters": program.weight_count + program.channel_count,
@@ -225,7 +222,7 @@ def training_statistics(
     return Reference.of(mean, square - mean**2), np.concatenate(outputs), np.concatenate(last)
 
 
-def usual(artifact: Artifact, engine: Engine, error: float, pooled: NDArray[np.int32]) -> Usual:
+def usual(artifact: Artifact, engine: Engine, wrong: NDArray[np.bool_], pooled: NDArray[np.int32]) -> Usual:
     """What the drift gate is to expect.
 
     Parameters
@@ -234,11 +231,12 @@ def usual(artifact: Artifact, engine: Engine, error: float, pooled: NDArray[np.i
         With its coreset and reference.
     engine : Engine
         With its weights.
-    error : float
-        Share of samples of the maker's that the network gets wrong.
+    wrong : bool[N]
+        Which training samples the network gets wrong.
     pooled : int32[M, channels]
         Pooled inputs of the last layer, of training samples that are not in the coreset.
     """
+    error = float(wrong.mean())
     if not len(pooled) or not len(artifact.coreset.y):
         return Usual(error)
     features = Features.of(artifact.program, artifact.reference)

@@ -236,11 +236,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Usual:
-    """How the model does on samples of its maker's; `policy.gate` compares windows with it.
+    """How the model does on its training samples; `policy.gate` compares windows with it.
 
-    `error`: share that it gets wrong, of held-out samples where there were any. `distance` and `spread`: mean and
-    standard deviation of the training samples' distance to the nearest sample of the coreset, see `policy.nearness`; a
-    spread of 0 says that these are unknown.
+    `error`: share of them that it gets wrong. `distance` and `spread`: mean and standard deviation of their distance to
+    the nearest sample of the coreset, see `policy.nearness`; a spread of 0 says that these are unknown.
     """
 
     error: float = 0.0

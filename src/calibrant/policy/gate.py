@@ -24,7 +24,7 @@ from calibrant.core.records import Usual
 from calibrant.policy.drift import Adwin, PageHinkley
 from calibrant.policy.nearness import DISTANCE_ONE
 
-ERROR_FLOOR = 0.005  # no model is expected to be better than this, and none than on its maker's samples
+ERROR_FLOOR = 0.005  # no model is expected to be better than this, and none than on its training samples
 WORST = 0.98  # error rate above which no difference counts
 SIGNIFICANCE = 2, 25  # less probable than 8 %: too many errors for the usual rate
 DECISIVE = 10  # so many labels overrule what distances say
