@@ -17,11 +17,15 @@ run() {
 
 three=(--source 1,3,5 --target 2,4,6)
 others=none,bn,flip,bp,er,derpp,qcore-paper
+pictures=(--dataset cifar10 --network resnet18-w16 --source 0,0,0 --target 1,3,5 --bits 4)
 
 run dsa-cnn qcore "${three[@]}" --updaters $others --seeds 0,1,2
 run usc-cnn qcore --dataset usc_had "${three[@]}" --updaters $others --seeds 0,1,2
 run dsa-full qcore --full --bits 4 --updaters none,bn,flip,bp,er,derpp
 run dsa-inception qcore "${three[@]}" --network inception_time --bits 4 --updaters $others
+run cifar qcore "${pictures[@]}" --updaters none,bn,flip,bp,er,derpp
+run cifar-gate qcore "${pictures[@]}" --updaters none,flip --gate off,on
+run cifar-no-labels qcore "${pictures[@]}" --updaters none,bn,flip --labels 0
 run coreset-rules qcore "${three[@]}" --bits 4 --updaters flip --coreset-rule random,balanced,misses,histogram,kmeans --seeds 0,1,2
 run coreset-sizes qcore "${three[@]}" --bits 4 --updaters flip --coreset 10,20,30,50 --seeds 0,1,2
 run coreset-bits qcore "${three[@]}" --bits 4 --updaters flip --coreset-bits 8,4 --seeds 0,1,2

@@ -94,7 +94,7 @@ class Session:
         unlabeled : bool
             False: nothing is learned from windows without labels.
         gate : bool
-            False: every window is learned from, not only those that show drift.
+            False: every window is learned from, not only those that show drift, and no version is gone back to.
 
         Raises
         ------
