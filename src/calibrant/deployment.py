@@ -141,11 +141,11 @@ class Deployment:
         self.pool = pool
         return int(delta.weight_index.size)
 
-    def rollback(self, to: int) -> Version:
-        """Restore the weights of a version; see `Session.rollback`."""
+    def rollback(self, to: int, facts: Mapping[str, Any] | None = None, ticket: int | None = None) -> Version:
+        """Restore the weights of a version; see `Session.rollback`, and `settle` for facts and ticket."""
         self.at(to)  # refuses what cannot be restored
         try:
-            return self._store.rollback(to)
+            return self._store.rollback(to, facts, ticket)
         finally:
             self.recover()
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibrant.core.fmath import LOSS_ONE, cross_entropy
 from calibrant.core.logits import logits
-from calibrant.core.records import Constants, Program, UpdateOutcome, UpdateReport
+from calibrant.core.records import Constants, Program, UpdateOutcome
 from calibrant.memory.coreset import Pool, counted, identities
 from calibrant.policy.verification import Measured, importance, split, verdict
 from calibrant.runtime.engine import Engine
@@ -41,27 +41,20 @@ class Lesson:
         before, after, lost = self.before.right[place], self.after.right[place], self.outcome.misses[place]
         return replace(pool, misses=counted(pool.misses, lost, before, after))
 
-    def report(self, version: int, samples: int, labels: int, flips: int, milliseconds: float) -> UpdateReport:
-        """What the caller of `Session.observe` gets: `labels` of `samples` were used, `flips` weights differ."""
+    def measured(self) -> dict[str, Any]:
+        """Fields of an `UpdateReport`."""
         before, after = self.before, self.after
-        return UpdateReport(
-            version=version,
-            decision=self.decision,
-            reason=self.reason,
-            updater=self.outcome.updater,
-            samples=samples,
-            labels=labels,
-            flips=flips,
-            steps=self.outcome.steps,
-            accepted=self.outcome.accepted,
-            loss_before=before.loss,
-            loss_after=after.loss,
-            accuracy_before=before.accuracy,
-            accuracy_after=after.accuracy,
-            coreset_accuracy_before=before.coreset_accuracy,
-            coreset_accuracy_after=after.coreset_accuracy,
-            milliseconds=milliseconds,
-        )
+        return {
+            "updater": self.outcome.updater,
+            "steps": self.outcome.steps,
+            "accepted": self.outcome.accepted,
+            "loss_before": before.loss,
+            "loss_after": after.loss,
+            "accuracy_before": before.accuracy,
+            "accuracy_after": after.accuracy,
+            "coreset_accuracy_before": before.coreset_accuracy,
+            "coreset_accuracy_after": after.coreset_accuracy,
+        }
 
 
 class Teacher:

@@ -24,12 +24,22 @@ Parameters = tuple[NDArray[np.int8], NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
+class Retreat:
+    """A version that does better than the one in force, by hindsight; its `accuracy` on the labels of the window, and
+    what the gate is to go on from once it is in force again."""
+
+    version: int
+    accuracy: float
+    reason: str
+    memory: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Sighting:
-    """What a window looks like, and what the gate makes of it; `retreat` is a version that does better, if one does."""
+    """What a window looks like, and what the gate makes of it, or hindsight."""
 
     evidence: Evidence
-    judgment: Judgment
-    retreat: int | None = None
+    judgment: Judgment | Retreat
 
     @property
     def accuracy(self) -> float | None:
@@ -90,7 +100,7 @@ class Lookout:
         Returns
         -------
         Sighting
-            Where `retreat` is a version, the caller puts that in force and tells :meth:`retreated`.
+            With a `Retreat` the caller puts that version in force, with its memory as ``gate`` in the metrics.
         """
         if version.number != self._version:
             self._remember(version, version.metrics.get("gate"))
@@ -109,11 +119,10 @@ class Lookout:
         evidence = Evidence.of(wrong, distance, which, self._artifact.usual)
         told = self._hindsight
         if told is not None and told.home != version.number and known.any():
-            self._hindsight = told = told.after(home=self._wrong_at(told.home, x[known], y[known]), head=wrong)
+            home = self._wrong_at(told.home, x[known], y[known])
+            self._hindsight = told = told.after(home, wrong)
             if told.regretted:
-                self._gate.resigned(told.error, evidence.distance)
-                reason = f"version {told.home} does better, {told.lost} labels to {told.won} that only one gets right"
-                return Sighting(evidence, Judgment(False, reason), retreat=told.home)
+                return Sighting(evidence, self._retreat(told, 1 - float(home.mean()), evidence.distance))
         judgment = self._gate.judge(evidence)
         if not (judgment.adapt or self._gate.open):
             self._hindsight = None
@@ -124,10 +133,6 @@ class Lookout:
         self._gate.adapted()
         self._hindsight = self._hindsight or Hindsight(self._version)
 
-    def retreated(self, version: Version) -> None:
-        """Take note that the version that does better is in force again, as `version`."""
-        self._version, self._hindsight, self._pool = version.number, None, None
-
     def memory(self) -> dict[str, Any]:
         """JSON to go on from, for the state's history."""
         told = self._hindsight
@@ -137,6 +142,13 @@ class Lookout:
         kept = memory if isinstance(memory, Mapping) else {}
         self._gate, self._version = Gate(self._artifact.usual, kept), version.number
         self._hindsight = Hindsight.of(kept.get("hindsight"), version.number)
+
+    def _retreat(self, told: Hindsight, accuracy: float, distance: float | None) -> Retreat:
+        """Of a copy of the gate: nothing is forgotten here before the version is in force."""
+        gate = Gate(self._artifact.usual, self._gate.memory())
+        gate.resigned(told.error, distance)
+        reason = f"version {told.home} does better, {told.lost} labels to {told.won} that only one gets right"
+        return Retreat(told.home, accuracy, reason, gate.memory())
 
     def _wrong(self, outputs: NDArray[np.int32], y: NDArray[np.int64]) -> NDArray[np.bool_]:
         scores = logits(outputs, self._artifact.program, self._artifact.constants)

@@ -18,7 +18,7 @@ from calibrant.core.records import Budget, FlipSettings, UpdateReport, Version
 from calibrant.core.window import UNLABELED, Window, check_labels, encode
 from calibrant.deployment import Deployment
 from calibrant.lesson import Teacher
-from calibrant.lookout import Lookout, Sighting
+from calibrant.lookout import Lookout, Retreat, Sighting
 from calibrant.memory.delta import weights_sha256
 from calibrant.memory.store import Store
 from calibrant.runtime import footprint, updaters
@@ -327,12 +327,12 @@ class Session:
         facts: dict[str, Any] = {"labels": labels, "samples": len(window.codes)}
         try:
             sighting = self._sighting(window)
-            if self._lookout is not None and sighting is not None and sighting.retreat is not None:
-                deployed.rollback(sighting.retreat)
-                self._lookout.retreated(deployed.head)
-                return self._stay(window, sighting.judgment.reason, sighting, "rejected")
-            if sighting is not None and not sighting.judgment.adapt:
-                return self._stay(window, f"gate: {sighting.judgment.reason}", sighting)
+            if sighting is not None:
+                judgment = sighting.judgment
+                if isinstance(judgment, Retreat):
+                    return self._retreat(window, sighting, judgment)
+                if not judgment.adapt:
+                    return self._stay(window, f"gate: {judgment.reason}", sighting)
             if self._study is None or labels:
                 lesson = self._teacher.teach(x, y, deployed.pool)
             else:
@@ -349,7 +349,7 @@ class Session:
         except BaseException:  # an interrupt must not leave half-learned weights in force either
             deployed.recover()
             raise
-        return lesson.report(self.version.number, len(window.codes), labels, flips, window.milliseconds())
+        return window.report(self.version.number, lesson.decision, lesson.reason, flips=flips, **lesson.measured())
 
     def _sighting(self, window: Window) -> Sighting | None:
         """What the gate makes of a window. It is not asked about one without labels while guesses are in force: whether
@@ -359,9 +359,22 @@ class Session:
             return None
         return self._lookout.look(window.codes, window.labels, deployed.pool, deployed.head)
 
-    def _stay(
-        self, window: Window, reason: str, sighting: Sighting | None = None, decision: str = "skipped"
-    ) -> UpdateReport:
+    def _retreat(self, window: Window, sighting: Sighting, to: Retreat) -> UpdateReport:
+        """Put a version in force again that does better."""
+        samples, labels = len(window.codes), len(window.known)
+        facts = {"reason": to.reason, "labels": labels, "samples": samples, **sighting.facts(), "gate": to.memory}
+        version = self._deployed.rollback(to.version, facts, window.ticket)
+        return window.report(
+            version.number,
+            "rejected",
+            to.reason,
+            updater=version.updater,
+            flips=version.flips,
+            accuracy_before=sighting.accuracy,
+            accuracy_after=to.accuracy,
+        )
+
+    def _stay(self, window: Window, reason: str, sighting: Sighting | None = None) -> UpdateReport:
         """Report a window that nothing was tried on."""
         samples, labels = len(window.codes), len(window.known)
         detail: dict[str, Any] = {"reason": reason, "labels": labels, "samples": samples}
@@ -369,11 +382,8 @@ class Session:
         if self._lookout is not None and sighting is not None:
             detail |= sighting.facts() | {"gate": self._lookout.memory()}
             accuracy = sighting.accuracy
-        self._store.record(decision, detail, ticket=window.ticket)
-        measured = (None, None, accuracy, accuracy, None, None)
-        return UpdateReport(
-            self.version.number, decision, reason, "none", samples, labels, 0, 0, 0, *measured, window.milliseconds()
-        )
+        self._store.record("skipped", detail, ticket=window.ticket)
+        return window.report(self.version.number, "skipped", reason, accuracy_before=accuracy, accuracy_after=accuracy)
 
     def _check_ram(self, samples: int) -> None:
         """Refuse a window of `samples` that does not fit beside what is held anyway."""

@@ -153,6 +153,7 @@ def test_rollback_restores_bit_for_bit(project: Path, state: Path, tmp_path: Pat
     newest = versions(state)[0]
     assert newest["weights_sha256"] == oldest["weights_sha256"]
     assert versions(state)[1:] == history
+    assert f"back to version {oldest['number']}" in calibrant("log", state, "-n", 1).out
     scores = []
     for more in ((), ("--state", state)):
         target = tmp_path / "scores.npz"

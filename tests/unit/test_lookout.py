@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from calibrant.artifact import Artifact, write
+from calibrant.core.errors import StateError
 from calibrant.core.records import FlipSettings, UpdateReport
 from calibrant.session import Session
 from deployments import CHANNELS, LENGTH, Samples, deployment
@@ -131,15 +132,46 @@ def test_what_new_labels_speak_against_is_undone(lenient: Path, tmp_path: Path, 
             session.close()
             session = Session.open(lenient, state)
         report = session.observe(*windows[0])
-        assert (report.decision, report.version, report.flips) == ("rejected", 5, 0)
+        assert (report.decision, report.version, report.accuracy_after) == ("rejected", 5, 1.0)
+        assert report.flips > 0
+        assert report.accuracy_before < 0.7
         assert report.reason.startswith("version 0 does better")
         assert weights(session) == start
         assert session.versions()[-1].parent == 0
         for window in windows[1:]:
+            if reopened:  # what the gate goes on from came with the version
+                session.close()
+                session = Session.open(lenient, state)
             report = session.observe(*window)
             assert (report.decision, report.version) == ("skipped", 5)
+            assert "usual is 0.5 %" in report.reason
     finally:
         session.close()
+
+
+def test_going_back_settles_a_window_that_waited(lenient: Path):
+    with Session.open(lenient) as session:
+        x, y = parts(deployment().source, 6)[0]
+        ticket = session.defer(x)
+        lied(session)
+        assert session.label(ticket, y).decision == "rejected"
+        with pytest.raises(StateError):
+            session.label(ticket, y)
+
+
+def test_a_full_disk_leaves_the_version_in_force_and_hindsight_its_case(lenient: Path, monkeypatch: pytest.MonkeyPatch):
+    with Session.open(lenient) as session:
+        learned, window = lied(session), parts(deployment().source, 6)[0]
+
+        def full(*_: object) -> None:
+            raise StateError("disk full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session._store, "rollback", full)
+            with pytest.raises(StateError, match="disk full"):
+                session.observe(*window)
+        assert weights(session) == learned
+        assert session.observe(*window).decision == "rejected"
 
 
 def test_an_interrupt_while_versions_are_compared_changes_nothing(lenient: Path, monkeypatch: pytest.MonkeyPatch):

@@ -38,6 +38,9 @@ def _show(version: Version, current: bool) -> None:
         f"  [dim]{version.weights_sha256[:12]}[/dim]"
     )
     out.print(f"    {version.created}  {version.updater}: {version.decision}, {version.flips} flips")
+    to, reason = version.metrics.get("to"), version.metrics.get("reason")
+    if to is not None:
+        out.print(f"    {reason or f'back to version {to}'}", markup=False)
     before, after = version.metrics.get("accuracy_before"), version.metrics.get("accuracy_after")
     if before is not None:
         out.print(f"    accuracy {fraction(before)} -> {fraction(after)}")

@@ -354,19 +354,19 @@ class UpdateReport:
     version: int
     decision: str
     reason: str
-    updater: str
     samples: int
     labels: int
-    flips: int
-    steps: int
-    accepted: int
-    loss_before: float | None
-    loss_after: float | None
-    accuracy_before: float | None
-    accuracy_after: float | None
-    coreset_accuracy_before: float | None
-    coreset_accuracy_after: float | None
     milliseconds: float
+    updater: str = "none"
+    flips: int = 0
+    steps: int = 0
+    accepted: int = 0
+    loss_before: float | None = None
+    loss_after: float | None = None
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    coreset_accuracy_before: float | None = None
+    coreset_accuracy_after: float | None = None
 
     def summary(self) -> str:
         """One line for a log."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibrant.core.errors import DataError
 from calibrant.core.qparams import QParams
-from calibrant.core.records import Preprocess, Tensor
+from calibrant.core.records import Preprocess, Tensor, UpdateReport
 from calibrant.core.rng import generator
 
 UNLABELED = -1
@@ -37,9 +37,17 @@ class Window:
         """Indices of the labeled ones."""
         return np.flatnonzero(self.labels != UNLABELED)
 
-    def milliseconds(self) -> float:
-        """Since it arrived."""
-        return (time.perf_counter() - self.arrived) * 1000
+    def report(self, version: int, decision: str, reason: str, **measured: Any) -> UpdateReport:
+        """What became of it; `measured` are further fields of the report."""
+        return UpdateReport(
+            version=version,
+            decision=decision,
+            reason=reason,
+            samples=len(self.codes),
+            labels=len(self.known),
+            milliseconds=(time.perf_counter() - self.arrived) * 1000,
+            **measured,
+        )
 
 
 def check_window(x: Any, input_shape: tuple[int, ...]) -> NDArray[np.float32]:

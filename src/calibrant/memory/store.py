@@ -178,14 +178,25 @@ class Store:
         self._coreset = digest
         return version
 
-    def rollback(self, to: int) -> Version:
-        """Write a new version with the content of version `to`; `flips` counts the weights it changes."""
+    def rollback(self, to: int, facts: Mapping[str, Any] | None = None, ticket: int | None = None) -> Version:
+        """Write a new version with the content of version `to`; `flips` counts the weights it changes.
+
+        `facts` join its metrics; a deferred window, by its `ticket`, is done.
+        """
         with database.transaction(self._connection, self._name):
+            self._write_samples(None, ticket)
             target, head = self.version(to), self.head()
             there, here = (chain.read(self._connection, self._name, number) for number in (to, head.number))
             flips = int(join([*there, *map(negative, here)]).weight_index.size)
             version = Version(
-                head.number + 1, to, _now(), "rollback", "rolled back", flips, target.weights_sha256, {"to": to}
+                number=head.number + 1,
+                parent=to,
+                created=_now(),
+                updater="rollback",
+                decision="rolled back",
+                flips=flips,
+                weights_sha256=target.weights_sha256,
+                metrics={"to": to, **(facts or {})},
             )
             self._insert(version)
             chain.repeat(self._connection, version.number, to)

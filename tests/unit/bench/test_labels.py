@@ -8,7 +8,7 @@ from calibrant.core.errors import DataError
 from calibrant.core.records import UpdateReport
 
 X, Y = np.arange(20, dtype=np.float32)[:, None], np.arange(20) % 3
-REPORT = UpdateReport(1, "committed", "", "flip", 20, 0, 0, 0, 0, None, None, None, None, None, None, 0.0)
+REPORT = UpdateReport(1, "committed", "", samples=20, labels=0, milliseconds=0.0, updater="flip")
 
 
 class Pupil:
