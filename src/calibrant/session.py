@@ -324,7 +324,7 @@ class Session:
         if not labels and self._study is None:
             return self._stay(window, "no labels")
         x, y = window.codes[window.known], window.labels[window.known]
-        facts: dict[str, Any] = {"labels": labels, "samples": len(window.codes)}
+        facts = window.facts()
         try:
             sighting = self._sighting(window)
             if sighting is not None:
@@ -361,8 +361,7 @@ class Session:
 
     def _retreat(self, window: Window, sighting: Sighting, to: Retreat) -> UpdateReport:
         """Put a version in force again that does better."""
-        samples, labels = len(window.codes), len(window.known)
-        facts = {"reason": to.reason, "labels": labels, "samples": samples, **sighting.facts(), "gate": to.memory}
+        facts = window.facts() | sighting.facts() | {"reason": to.reason, "gate": to.memory}
         version = self._deployed.rollback(to.version, facts, window.ticket)
         return window.report(
             version.number,
@@ -376,8 +375,7 @@ class Session:
 
     def _stay(self, window: Window, reason: str, sighting: Sighting | None = None) -> UpdateReport:
         """Report a window that nothing was tried on."""
-        samples, labels = len(window.codes), len(window.known)
-        detail: dict[str, Any] = {"reason": reason, "labels": labels, "samples": samples}
+        detail = window.facts() | {"reason": reason}
         accuracy = None
         if self._lookout is not None and sighting is not None:
             detail |= sighting.facts() | {"gate": self._lookout.memory()}

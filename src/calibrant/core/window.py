@@ -37,6 +37,10 @@ class Window:
         """Indices of the labeled ones."""
         return np.flatnonzero(self.labels != UNLABELED)
 
+    def facts(self) -> dict[str, Any]:
+        """JSON for the state's history."""
+        return {"labels": len(self.known), "samples": len(self.codes)}
+
     def report(self, version: int, decision: str, reason: str, **measured: Any) -> UpdateReport:
         """What became of it; `measured` are further fields of the report."""
         return UpdateReport(

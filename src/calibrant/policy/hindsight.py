@@ -4,8 +4,8 @@ From the first window of a spell of adapting on, the version in force before it,
 labeled window that comes, before that is learned from. The labels that only one of the two gets right are counted
 (McNemar, "Note on the sampling error of the difference between correlated proportions or percentages", 1947). Samples
 held back of one window are too few to see a loss of some points; the windows of a spell together are not. When the
-version in force is ahead beyond chance, counting starts anew: what was worth it in one place may not be in the next,
-and whoever comes home finds the old weights at once.
+version in force is ahead beyond chance, counting starts anew: what was worth it at the beginning of a spell may not be
+later, and the gains of the beginning must not outweigh it.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ five of ten windows. The script says how a setting wins, and prints these tables
     .venv/bin/python benchmarks/tune_baselines.py --data ../shared/data --out OUT/tune
 
 `inception_time` takes minutes a run, so one rate serves all its baselines: that of `bp` on DSA, subject 3 to 4, 4 bits,
-seed 0, three windows, out of 3e-4, 1e-3 and 3e-3. Other networks for series take what `cnn` takes,
-other data sets what DSA takes.
+seed 0, three windows, out of 3e-4, 1e-3 and 3e-3. Other networks for series take what `cnn` takes, other
+data sets what DSA takes.
 
-CIFAR-10: domain 0 to 4, `resnet18-w16`, 4 bits, seed 0. Other widths take these rates, methods that are not listed that
-of `bp`, and other networks for pictures the same.
+CIFAR-10: domain 0 to 4, `resnet18-w16`, 4 bits, seed 0. Other widths and other networks for pictures take these rates
+as well, methods that are not listed that of `bp`.
 """
 
 from __future__ import annotations
