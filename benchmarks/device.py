@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from calibrant import adoption, pipeline, zoo
+from calibrant import zoo
 from calibrant.artifact import Artifact
-from calibrant.core.records import Preprocess
 from calibrant.core.rng import generator
+from calibrant.core.statistics import Preprocess
 from calibrant.export import BOARDS, ExportReport, export
+from calibrant.pipeline import integer_model, torch_model
 from calibrant.plan.workload import program_macs
 
 BENCH = Path(__file__).parent
@@ -70,7 +71,7 @@ def activity_cnn() -> Artifact:
     x = rng.normal(0, 1, (40, 45, 125)).astype(np.float32)
     y = np.arange(40, dtype=np.int64) % 19
     settings = {"bits": 4, "coreset": 19, "epochs": 0, "form": "pooled", "steps": 3}
-    return pipeline.prepare(zoo.build("cnn", 45, (125,), 19, 0).eval(), x, y, **settings).artifact
+    return torch_model.prepare(zoo.build("cnn", 45, (125,), 19, 0).eval(), x, y, **settings).artifact
 
 
 def mcunet(folder: Path) -> Artifact:
@@ -79,7 +80,7 @@ def mcunet(folder: Path) -> Artifact:
     half = np.full(3, 0.5, np.float32)
     x, y = rng.uniform(0, 1, (10, 3, 128, 128)).astype(np.float32), np.arange(10, dtype=np.int64)
     graph = zoo.load_tinyml(folder / "tinyml" / "mcunet-5fps", classes=10)
-    return adoption.adopt(graph, x, y, preprocess=Preprocess(half, half), coreset=2)
+    return integer_model.prepare_integer(graph, x, y, preprocess=Preprocess(half, half), coreset=2)
 
 
 def plugin(folder: Path) -> Path:

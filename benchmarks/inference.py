@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 
 import onnx_peer
 from calibrant import _engine, data, frontend, passes, plan, quantize, zoo
-from calibrant.core.records import Constants, Program
+from calibrant.core.program import Constants, Program
+from calibrant.engine import Engine, variants
 from calibrant.graph.graph import Graph
 from calibrant.plan.arena import place
-from calibrant.runtime.engine import Engine, variants
 
 NETWORKS = {"cnn": (45, 125), "inception_time": (45, 87)}  # 2.9 M and 40 M multiply-accumulates
 BATCHES = (1, 32)

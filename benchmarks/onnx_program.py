@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from calibrant.core.records import Constants, Op, Program
+from calibrant.core.program import Constants, Op, Program
 
 OPSET, IR_VERSION = 15, 8  # what onnxruntime-training 1.19.2 reads
 RELU6 = 6.0

@@ -146,8 +146,7 @@ def _ours(role: str, folder: Path) -> contest.Contest:
     """The compiled training step on the engine's codes, without accumulators, as on a device."""
     import numpy as np
 
-    from calibrant.runtime.engine import Engine
-    from calibrant.runtime.training import Trainer
+    from calibrant.engine import Engine, Trainer
 
     imported = contest.resident("VmRSS")
     program, constants, training = pickle.loads((folder / f"{role}.pickle").read_bytes())
@@ -163,7 +162,7 @@ def _torch(role: str, folder: Path) -> contest.Contest:
     import numpy as np
     import torch
 
-    from calibrant.bench.sparse.reals import RealLearner
+    from calibrant.bench.sparse.float_learner import RealLearner
 
     imported = contest.resident("VmRSS")
     torch.set_num_threads(1)
@@ -181,7 +180,7 @@ def _prepare(folder: Path, given: Path | None) -> None:
 
     import onnx_program
     from calibrant import autodiff, plan, zoo
-    from calibrant.bench.sparse.twin import real
+    from calibrant.bench.sparse.float_network import real
 
     root = given or (Path(os.environ["CALIBRANT_DATA"]) if os.environ.get("CALIBRANT_DATA") else None)
     if root is None:

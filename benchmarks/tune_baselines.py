@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 
 from calibrant import artifact, data
-from calibrant.bench import adaptation, baselines, qcore, training
+from calibrant.bench import adaptation, baselines, qcore
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.qcore.network import build
 from calibrant.bench.recipes import recipe
-from calibrant.bench.workspace import Workspace
+from calibrant.pipeline import float_training
 
 PAIRS = {"dsa": (2, 1), "usc_had": (7, 8), "cifar10": (0, 4)}
 NETWORKS = {"dsa": "cnn", "usc_had": "cnn", "cifar10": "resnet18-w16"}
@@ -58,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     methods = [method for method in baselines.LEARNERS if method in {"bp", *options.methods}]
     bench = Bench(data.folder(options.data), Workspace(options.out), tuple(options.seeds), options.windows)
-    with training.threads(1):
+    with float_training.threads(1):
         tables = {dataset: tune(bench, dataset, options.bits, methods) for dataset in options.datasets}
     for dataset, (rates, others) in tables.items():
         print(f"\n{dataset}: {others}")

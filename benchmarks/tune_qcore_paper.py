@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from calibrant import data
-from calibrant.bench import adaptation, qcore_paper, training
+from calibrant.bench import adaptation, qcore_paper
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.qcore_paper.calibration import Settings, calibrate
-from calibrant.bench.workspace import Workspace
 from calibrant.core.rng import generator
+from calibrant.pipeline import float_training
 from tune_baselines import BITS, PAIRS, prepared
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=qcore_paper.PASSES)
     options = parser.parse_args()
     print("bits share target source changed", flush=True)
-    with training.threads(1):
+    with float_training.threads(1):
         for bits in options.bits:
             print(bits, "calibration moves", np.round(np.mean([_moved(options, bits, s) for s in options.seeds], 0), 4))
             for share in [0.0, *options.shares]:

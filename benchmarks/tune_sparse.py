@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from calibrant import data
-from calibrant.bench import workers
-from calibrant.bench.job import Failure
+from calibrant.bench.harness import workers
+from calibrant.bench.harness.job import Failure
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.sparse.jobs import Cell
 from calibrant.bench.sparse.options import Options, plan
 from calibrant.bench.sparse.rates import LIKE
 from calibrant.bench.sparse.row import train
-from calibrant.bench.workspace import Workspace
 
 START = {"qas": 0.01, "qas-direct": 0.00125, "plain": 0.01, "float": 0.01}
 EQUAL = 0.005  # differences of accuracy below this decide nothing

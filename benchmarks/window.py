@@ -104,9 +104,9 @@ def _flip(role: str, folder: Path) -> contest.Contest:
 
     from calibrant import artifact
     from calibrant.core.window import encode
+    from calibrant.engine import Engine
     from calibrant.policy.verification import importance
-    from calibrant.runtime.engine import Engine
-    from calibrant.runtime.updaters import build
+    from calibrant.updaters import build
 
     imported = contest.resident("VmRSS")
     model = artifact.read(_artifact(folder))
@@ -153,7 +153,7 @@ def _torch(role: str, folder: Path) -> contest.Contest:
 
     from calibrant import artifact, zoo
     from calibrant.bench import adaptation, baselines
-    from calibrant.bench.workspace import Workspace
+    from calibrant.bench.harness.workspace import Workspace
 
     imported = contest.resident("VmRSS")
     torch.set_num_threads(1)
@@ -177,10 +177,10 @@ def _prepare(folder: Path, given: Path | None) -> None:
     """Train, quantize and keep the network and one window of another domain."""
     import numpy as np
 
-    from calibrant import data, pipeline, zoo
-    from calibrant.bench import training
-    from calibrant.bench.workspace import Workspace
-    from calibrant.core.records import Preprocess
+    from calibrant import data, zoo
+    from calibrant.bench.harness.workspace import Workspace
+    from calibrant.core.statistics import Preprocess
+    from calibrant.pipeline import float_training, torch_model
 
     if given or os.environ.get("CALIBRANT_DATA"):
         root = data.folder(given)
@@ -197,10 +197,10 @@ def _prepare(folder: Path, given: Path | None) -> None:
         x = (shapes[y] + rng.normal(size=(570, 45, 125))).astype(np.float32)
         noise = rng.normal(0, 2, (WINDOW, 45, 125))
         window_x = (0.6 * shapes[window_y] + noise + rng.normal(0, 1, (45, 1))).astype(np.float32)
-    with training.threads(1):
+    with float_training.threads(1):
         net = zoo.build("cnn", x.shape[1], x.shape[2], len(classes))
-        net = training.train(net, Preprocess.of(x).apply(x), y, epochs=epochs)
-        prepared = pipeline.prepare(net, x, y, bits=BITS, coreset=CORESET, classes=classes, steps=STEPS)
+        net = float_training.train(net, Preprocess.of(x).apply(x), y, epochs=epochs)
+        prepared = torch_model.prepare(net, x, y, bits=BITS, coreset=CORESET, classes=classes, steps=STEPS)
     workspace = Workspace(folder)
     workspace.save_module(SETTINGS, net)
     workspace.save_prepared(SETTINGS, prepared.artifact, prepared.net)

@@ -6,25 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from calibrant import pipeline
 from calibrant.artifact import Artifact
 from calibrant.core.dtype import weight_range
 from calibrant.core.fixedpoint import quantize_multiplier
-from calibrant.core.records import (
-    Constants,
-    Coreset,
-    Feedback,
-    FlipSettings,
-    Layer,
-    Op,
-    Preprocess,
-    Program,
-    Reference,
-    Tensor,
-    Usual,
-)
+from calibrant.core.program import Constants, Layer, Op, Program, Tensor
 from calibrant.core.rng import generator
 from calibrant.core.scratch import scratch_bytes
+from calibrant.core.settings import FlipSettings
+from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, InDistribution, Preprocess
+from calibrant.pipeline import torch_model
 
 
 def make_artifact(
@@ -98,10 +88,10 @@ def make_artifact(
             rng.integers(-60, 60, (coreset, 1, length, channels)).astype(np.int8),
             np.arange(coreset, dtype=np.int64) % classes,
         ),
-        reference=Reference.of(rng.normal(0, 10, program.pooled_count), np.full(program.pooled_count, 100.0)),
+        reference=FeatureStatistics.of(rng.normal(0, 10, program.pooled_count), np.full(program.pooled_count, 100.0)),
         classes=tuple(f"class {i}" for i in range(classes)),
         input_shape=(channels, length),
-        usual=Usual(error=0.0078125, distance=0.5),
+        usual=InDistribution(error=0.0078125, distance=0.5),
         settings=settings or FlipSettings(form="pooled", steps=8, loss_goal=0.03),
         thresholds={"coreset_drop": 1.0, "holdout": 0.15},
         report={"note": "made by tests"},
@@ -122,5 +112,5 @@ def make_sparse_artifact(scheme: str = "full", **about: object) -> Artifact:
     """The same with a planned training step of a scheme by name, and settings that run it."""
     plain = make_artifact(**about)  # type: ignore[arg-type]
     settings = FlipSettings(form="sparse", steps=10, rate=0.05, loss_goal=0.03)
-    step = pipeline.training_step(plain.program, plain.constants, scheme)
+    step = torch_model.training_step(plain.program, plain.constants, scheme)
     return replace(plain, training=step, settings=settings)

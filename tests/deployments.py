@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from calibrant import pipeline
-from calibrant.bench import training
-from calibrant.core.records import Preprocess
 from calibrant.core.rng import generator
+from calibrant.core.statistics import Preprocess
+from calibrant.pipeline import float_training, torch_model
 
 CLASSES, CHANNELS, LENGTH = 3, 4, 16
 Samples = tuple[np.ndarray, np.ndarray]
@@ -23,7 +22,7 @@ class Deployment:
     """What a server keeps: the float network, what was prepared of it, and the domains' samples in physical units."""
 
     float_net: nn.Module
-    prepared: pipeline.Prepared
+    prepared: torch_model.Prepared
     source: Samples
     target: Samples
 
@@ -45,7 +44,7 @@ def samples(seed: int, count: int) -> Samples:
 @cache
 def deployment(bits: int = 8) -> Deployment:
     """Trained on domain 1; domain 2 is the drift."""
-    with training.threads(1):
+    with float_training.threads(1):
         source, target = samples(1, 150), samples(2, 96)
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -61,5 +60,7 @@ def deployment(bits: int = 8) -> Deployment:
                 nn.Linear(8, CLASSES),
             )
         x = Preprocess.of(source[0]).apply(source[0])
-        trained = training.train(net, x, source[1], epochs=15, batch=16, lr=1e-2)
-        return Deployment(trained, pipeline.prepare(trained, *source, bits=bits, coreset=12, epochs=1), source, target)
+        trained = float_training.train(net, x, source[1], epochs=15, batch=16, lr=1e-2)
+        return Deployment(
+            trained, torch_model.prepare(trained, *source, bits=bits, coreset=12, epochs=1), source, target
+        )

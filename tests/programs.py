@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.records import Constants, Layer, Op, Program, Tensor
+from calibrant.core.program import Constants, Layer, Op, Program, Tensor
 from calibrant.core.scratch import scratch_bytes
-from calibrant.runtime.engine import Engine
+from calibrant.engine import Engine
 
 SIDES = ("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w")
 WINDOW = {**dict.fromkeys(SIDES, 1), "pad_top": 0, "pad_left": 0}

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.core.training import Buffer, Slice, Step, Training
-from calibrant.runtime.training import Trainer
+from calibrant.engine import Trainer
 
 ALIGNMENT = 64
 TYPES = {"int8": np.int8, "int32": np.int32, "float32": np.float32}

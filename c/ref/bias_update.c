@@ -15,7 +15,7 @@ void CAL_TRAINING_NAME(bias_update)(const cal_training_args *a) {
             if (a->accumulators)
                 a->accumulators[first + c] -= step;
             else
-                a->bias[first + c] = cal_moved(a->bias[first + c], cal_rint_f32(-step), CAL_BIAS_LIMIT);
+                a->bias[first + c] = cal_saturated(a->bias[first + c], cal_rint_f32(-step), CAL_BIAS_LIMIT);
         }
     }
 }

@@ -8,7 +8,7 @@ static void apply(const cal_training_args *a, int32_t o, ptrdiff_t weight, ptrdi
     if (a->accumulators)
         a->accumulators[trained] -= step;
     else
-        a->weights[weight] = (int8_t)cal_moved(a->weights[weight], cal_rint_f32(-step), cal_weight_largest(a->layer));
+        a->weights[weight] = (int8_t)cal_saturated(a->weights[weight], cal_rint_f32(-step), cal_weight_largest(a->layer));
 }
 
 /* Where the input value of an output position stands at a tap, -1 in the padding. */

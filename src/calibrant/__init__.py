@@ -25,12 +25,13 @@ from calibrant.core.errors import (
     TruncatedError,
     VersionError,
 )
-from calibrant.core.records import Budget, FlipSettings, UpdateReport, Version
+from calibrant.core.reports import UpdateReport, Version
+from calibrant.core.settings import Budget, FlipSettings
 
 if TYPE_CHECKING:
     from calibrant.artifact import Artifact, write
     from calibrant.artifact import read as load
-    from calibrant.pipeline import Prepared, prepare
+    from calibrant.pipeline.torch_model import Prepared, prepare
     from calibrant.session import Session
 
 __version__ = version.VERSION
@@ -38,10 +39,10 @@ __version__ = version.VERSION
 # Imported on first use: a device never imports torch, and `import calibrant` stays fast.
 _LAZY = {
     "Artifact": ("calibrant.artifact", "Artifact"),
-    "Prepared": ("calibrant.pipeline", "Prepared"),
+    "Prepared": ("calibrant.pipeline.torch_model", "Prepared"),
     "Session": ("calibrant.session", "Session"),
     "load": ("calibrant.artifact", "read"),
-    "prepare": ("calibrant.pipeline", "prepare"),
+    "prepare": ("calibrant.pipeline.torch_model", "prepare"),
     "write": ("calibrant.artifact", "write"),
 }
 

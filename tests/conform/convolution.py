@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from calibrant.core.fixedpoint import MAX_SHIFT, quantize_multiplier, requantize
-from calibrant.core.records import Constants
+from calibrant.core.program import Constants
 from calibrant.core.rng import generator
-from calibrant.runtime.engine import Engine
+from calibrant.engine import Engine
 from programs import Conv
 
 SERIES = [Conv((i, o), (1, 13), (1, 3), pad=(0, 1, 0, 1)) for i in (1, 15, 16, 17, 45) for o in (1, 15, 16, 17, 45)]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from convolution import rng_of, unfolded
 
-from calibrant.runtime.engine import Engine, variants
-from calibrant.runtime.training import Trainer
+from calibrant.engine import Engine, Trainer, variants
 from trainings import Draft, contents, slice_of
 
 CLASSES = 5

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a firmware does around c/device, for tests on the host: inference by records, reference kernels, two slots. */
+/* What a firmware does around c/session, for tests on the host: inference by records, reference kernels, two slots. */
 #include <string.h>
 
 #include "calibrant/calibration.h"

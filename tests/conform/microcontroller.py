@@ -1,4 +1,4 @@
-"""The calibration of c/device on the host: compiled with the reference kernels, driven through its header by ctypes."""
+"""The calibration of firmware on the host: compiled with the reference kernels, driven through its header by ctypes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from emulated import INT, LONG, POINTER, Constants, Program, address, aligned, s
 
 from calibrant import _engine
 from calibrant.artifact import THRESHOLDS, Artifact
-from calibrant.core.records import FlipSettings
-from calibrant.memory.coreset import Pool
-from calibrant.runtime.engine import _encode, _op_fields, _table
+from calibrant.core.settings import FlipSettings
+from calibrant.engine import _encode, _op_fields, _table
+from calibrant.memory.replay import ReplayBuffer
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ("-std=c11", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Ic/include", "-fPIC", "-shared")
@@ -51,13 +51,14 @@ Firmware = struct(calibrator=Calibrator, arena=POINTER, slots=POINTER, writable=
 
 
 def build(folder: Path, *options: str) -> Path | None:
-    """A shared library of c/device, the reference kernels and microcontroller.c; None where there is no compiler."""
+    """A shared library of it, the reference kernels and microcontroller.c; None where there is no compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         return None
     library = folder / "microcontroller.so"
     kernels = [f"c/ref/{name}.c" for name in ("table", *_engine.KERNELS)]
-    device = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "c/device").glob("*.c"))
+    rooms = (ROOT / "c" / room for room in ("session", "updaters"))
+    device = sorted(str(path.relative_to(ROOT)) for room in rooms for path in room.glob("*.c"))
     command = [
         compiler,
         *OPTIONS,
@@ -106,7 +107,7 @@ class Device:
     ) -> None:
         self.lib, self.artifact = lib, artifact
         program, constants = artifact.program, artifact.constants
-        pool = Pool.of(artifact.coreset)
+        pool = ReplayBuffer.of(artifact.coreset)
         limits = {**THRESHOLDS, **artifact.thresholds}
         self.elements = program.tensors[program.input].elements
         tensors = _table([_encode(vars(t) | {"offset": at}, _engine.TENSOR_FIELDS, "") for t, at in

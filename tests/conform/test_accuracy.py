@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from calibrant import data, frontend, passes, zoo
-from calibrant.bench.training import accuracy, train
 from calibrant.core.logits import logits
-from calibrant.core.records import Preprocess
+from calibrant.core.statistics import Preprocess
+from calibrant.engine import Engine
 from calibrant.graph.graph import Graph
+from calibrant.pipeline.float_training import accuracy, train
 from calibrant.plan import lower
 from calibrant.quantize import FakeQuantNet, annotate, finetune, observe_ranges, to_integer
-from calibrant.runtime.engine import Engine
 
 FOLDER = Path(os.environ.get("CALIBRANT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = pytest.mark.skipif(not (FOLDER / "dsa").is_dir(), reason=f"no dsa in {FOLDER}; set CALIBRANT_DATA")

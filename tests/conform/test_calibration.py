@@ -15,15 +15,17 @@ import torch
 from microcontroller import DECISIONS, PAGE, REASONS, ROOT, Device, build, load
 
 from artifacts import make_artifact, make_window
-from calibrant import Session, pipeline
+from calibrant import Session
 from calibrant.artifact import THRESHOLDS, Artifact, write
 from calibrant.core.fmath import LOSS_ONE
-from calibrant.core.records import FlipSettings, UpdateReport
+from calibrant.core.reports import UpdateReport
 from calibrant.core.rng import generator
+from calibrant.core.settings import FlipSettings
 from calibrant.core.window import encode
-from calibrant.memory.coreset import Pool, identities
+from calibrant.memory.replay import ReplayBuffer, identities
+from calibrant.pipeline import torch_model
 from calibrant.policy.verification import split
-from calibrant.runtime.blocks import BlockUpdater
+from calibrant.updaters.block_flips import BlockFlips
 from networks import network
 
 CAPACITY = 91
@@ -66,7 +68,7 @@ def codes_of(artifact: Artifact, x: np.ndarray) -> np.ndarray:
 def session(path: Path, artifact: Artifact, block: int = 0) -> Session:
     write(path, artifact)
     parts = artifact.program, artifact.constants, artifact.feedback, artifact.settings
-    updater = BlockUpdater(*parts, entries=block) if block else None
+    updater = BlockFlips(*parts, entries=block) if block else None
     return Session.open(path, variant="ref", updater=updater, gate=False, upkeep=False, unlabeled=False)
 
 
@@ -92,7 +94,7 @@ def compare(
                 assert REASONS[report.reason] == reasons[-1]
                 assert device.weights.tobytes() == linux._engine.weights.tobytes()
                 assert device.bias.tobytes() == linux._engine.bias.tobytes()
-                check_report(report, expected, len(Pool.of(artifact.coreset)))
+                check_report(report, expected, len(ReplayBuffer.of(artifact.coreset)))
     return reasons
 
 
@@ -177,7 +179,7 @@ def test_networks_equal_the_session(library, tmp_path, name):
         x = torch.randn(64, *network(name)[1].shape[1:]).numpy()
     y = net.eval()(torch.from_numpy(x)).argmax(1).numpy().astype(np.int64)
     classes = tuple(str(c) for c in range(int(net(torch.from_numpy(x)).shape[1])))
-    prepared = pipeline.prepare(net, x, y, bits=4, coreset=10, epochs=1, form="pooled", steps=8, classes=classes)
+    prepared = torch_model.prepare(net, x, y, bits=4, coreset=10, epochs=1, form="pooled", steps=8, classes=classes)
     windows = [(0.7 * x[:41] + 0.4, y[:41]), (0.7 * x[41:] + 0.4, y[41:])]
     artifact = replace(prepared.artifact, thresholds={"coreset_drop": 1.0})
     reasons = compare(library, artifact, windows, tmp_path / "a.cal", (0.0, 1.0))

@@ -35,7 +35,7 @@ def emulation(tmp_path_factory):
 
 @pytest.fixture
 def emulated(emulation, monkeypatch):
-    monkeypatch.setattr("calibrant.runtime.engine._engine", emulation)
+    monkeypatch.setattr("calibrant.engine.engine._engine", emulation)
 
 
 @pytest.mark.usefixtures("emulated")

@@ -12,14 +12,14 @@ import torch
 
 from calibrant import Session
 from calibrant.artifact import Artifact, write
-from calibrant.core.records import Coreset, Feedback, Preprocess, Reference
 from calibrant.core.rng import generator
+from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, Preprocess
+from calibrant.engine import Engine, variants
 from calibrant.graph import interp
 from calibrant.graph.graph import Graph
 from calibrant.ops import SCHEMAS
 from calibrant.plan import lower
 from calibrant.quantize import FakeQuantNet, to_integer
-from calibrant.runtime.engine import Engine, variants
 from random_graphs import random_annotated, random_input
 
 CHUNKS, PER_CHUNK = 16, 36  # 576 graphs, a tenth of them not classifiers
@@ -77,7 +77,7 @@ def make_artifact(integer: Graph, seed: int) -> Artifact:
         preprocess=unit,
         feedback=feedback,
         coreset=Coreset(coreset, np.arange(2, dtype=np.int64) % classes),
-        reference=Reference(*np.zeros((2, program.pooled_count), np.float32)),
+        reference=FeatureStatistics(*np.zeros((2, program.pooled_count), np.float32)),
         classes=tuple(str(c) for c in range(classes)),
         input_shape=(shape[0], shape[2]) if shape[1] == 1 else shape,
     )

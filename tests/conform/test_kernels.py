@@ -10,14 +10,14 @@ from convolution import CASES, check_conv, check_largest_sums, codes, random_con
 
 from calibrant import _engine
 from calibrant.core.fixedpoint import requantize
+from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams
-from calibrant.core.records import Tensor
 from calibrant.core.scratch import scratch_bytes
+from calibrant.engine import Engine, variants
 from calibrant.ops import SCHEMAS
 from calibrant.ops.move import move_multiplier
 from calibrant.ops.pointwise import add_multipliers
 from calibrant.ops.pool import mean_multiplier
-from calibrant.runtime.engine import Engine, variants
 from programs import Conv, joined, no_constants, one_op, run
 
 COVERED = {  # kernel -> the test here that compares it; a new row in ops.def must add one

@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from calibrant import pipeline, zoo
+from calibrant import zoo
 from calibrant.core.dtype import WEIGHT_BITS
-from calibrant.core.records import FlipSettings
 from calibrant.core.rng import generator
+from calibrant.core.settings import FlipSettings
+from calibrant.engine import Engine, variants
 from calibrant.graph import interp
 from calibrant.graph.graph import Graph
+from calibrant.pipeline import torch_model
 from calibrant.quantize import to_integer
-from calibrant.runtime.engine import Engine, variants
-from calibrant.runtime.flip import FlipUpdater
+from calibrant.updaters.guarded_flips import GuardedFlips
 from calibrant.zoo.omniscale_cnn import OmniScaleCNN
 
 CLASSES, SAMPLES = 3, 30
@@ -79,7 +80,7 @@ def assert_equal_everywhere(integer: Graph, engine: Engine, artifact, codes: np.
 def test_numpy_and_c_are_equal(name: str, bits: int) -> None:
     build, shape = NETWORKS[name]
     x, y = samples(shape)
-    prepared = pipeline.prepare(normalized(build(), x), x, y, bits=bits, coreset=CLASSES, epochs=0)
+    prepared = torch_model.prepare(normalized(build(), x), x, y, bits=bits, coreset=CLASSES, epochs=0)
     artifact, integer = prepared.artifact, to_integer(prepared.net)
     codes = generator(1, "codes").integers(-128, 128, (4, *integer.values[integer.input].shape)).astype(np.int8)
     codes[0], codes[1] = -128, 127
@@ -89,7 +90,7 @@ def test_numpy_and_c_are_equal(name: str, bits: int) -> None:
     entry = integer.values[integer.input].qparams.quantize(
         artifact.preprocess.apply(x).reshape(SAMPLES, *codes.shape[1:])
     )
-    updater = FlipUpdater(artifact.program, artifact.constants, artifact.feedback, FlipSettings(form="pooled"))
+    updater = GuardedFlips(artifact.program, artifact.constants, artifact.feedback, FlipSettings(form="pooled"))
     outcome = updater.update(engine, np.moveaxis(entry, 1, -1).copy(), y, np.ones(SAMPLES, np.int64), 6)
     assert outcome.flips > 0
     assert outcome.loss_after < outcome.loss_before

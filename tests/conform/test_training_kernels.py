@@ -27,10 +27,9 @@ from test_kernels import POOLS
 from calibrant import _engine
 from calibrant.core import fmath
 from calibrant.core.dtype import BIAS_LIMIT
-from calibrant.core.records import Tensor
+from calibrant.core.program import Tensor
 from calibrant.core.training import BUFFER_DTYPES, STEP_KINDS
-from calibrant.runtime.engine import Engine, variants
-from calibrant.runtime.training import Trainer
+from calibrant.engine import Engine, Trainer, variants
 from programs import Conv, joined, no_constants, one_op
 from trainings import Draft, contents, in_place
 

@@ -9,10 +9,9 @@ from gradient import CLASSES, in_all_variants, trained
 
 from calibrant.autodiff import Scheme, differentiate, full
 from calibrant.autodiff.reference import Reference
+from calibrant.engine import Engine, Trainer, variants
 from calibrant.plan import lower, schedule
 from calibrant.quantize import to_integer
-from calibrant.runtime.engine import Engine, variants
-from calibrant.runtime.training import Trainer
 from programs import Conv
 from random_graphs import random_annotated, random_input
 

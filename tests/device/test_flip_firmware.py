@@ -11,12 +11,12 @@ from emulator import INFER, Results, Stream, need_tools, run
 
 from artifacts import make_artifact, make_window
 from calibrant.artifact import Artifact, write
-from calibrant.core.records import FlipSettings
+from calibrant.core.settings import FlipSettings
 from calibrant.core.window import encode
 from calibrant.export import ExportReport, export
-from calibrant.runtime.blocks import BlockUpdater
-from calibrant.runtime.flip import FlipUpdater
 from calibrant.session import Session
+from calibrant.updaters.block_flips import BlockFlips
+from calibrant.updaters.guarded_flips import GuardedFlips
 
 OBSERVE, CALIBRATE, ROLLBACK, PARAMETERS, START = range(3, 8)
 DECISIONS = ("skipped", "rejected", "committed")
@@ -41,7 +41,7 @@ def open_session(artifact: Artifact, folder: Path, block: int | None = None) -> 
     """As firmware works: guarded flips, no gate, no upkeep of the coreset, labeled samples only."""
     write(folder / "model.cal", artifact)
     parts = artifact.program, artifact.constants, artifact.feedback, artifact.settings
-    updater = BlockUpdater(*parts, entries=block) if block else FlipUpdater(*parts)
+    updater = BlockFlips(*parts, entries=block) if block else GuardedFlips(*parts)
     return Session.open(folder / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False, variant="ref")
 
 
@@ -74,7 +74,7 @@ def test_stream_equals_session(board: str, bits: int, level: str, tmp_path: Path
 
 @pytest.mark.parametrize(("board", "block"), [("mps2-an386", 1), ("mps2-an500", 5), ("mps3-an547", 64)])
 def test_blocks_equal_session(board: str, block: int, tmp_path: Path) -> None:
-    """With hardly any memory beside the weights, as a session with a `BlockUpdater`."""
+    """With hardly any memory beside the weights, as a session with a `BlockFlips`."""
     need_tools()
     artifact = subject(4)
     artifact = replace(artifact, settings=replace(artifact.settings, fraction_max=0.5, steps=60))

@@ -9,12 +9,12 @@ import pytest
 from emulator import EMULATED, ENCODE, INFER, Stream, need_tools, run
 
 from artifacts import make_artifact
-from calibrant import pipeline
 from calibrant.artifact import Artifact
 from calibrant.core.rng import generator
 from calibrant.core.window import encode
+from calibrant.engine import Engine
 from calibrant.export import export
-from calibrant.runtime.engine import Engine
+from calibrant.pipeline import torch_model
 from networks import NETWORKS, network
 
 PAIRS = tuple(zip(NETWORKS, EMULATED * 3, strict=False))  # every network, the boards in turns
@@ -26,7 +26,7 @@ def prepared(name: str) -> Artifact:
     rng = generator(0, name)
     x = rng.normal(0.5, 1.5, (24, *NETWORKS[name][1])).astype(np.float32)
     y = np.arange(24, dtype=np.int64) % 3
-    return pipeline.prepare(model.eval(), x, y, bits=4, coreset=6, epochs=0, standardize=True).artifact
+    return torch_model.prepare(model.eval(), x, y, bits=4, coreset=6, epochs=0, standardize=True).artifact
 
 
 def samples(artifact: Artifact, count: int) -> np.ndarray:

@@ -13,15 +13,14 @@ from emulator import EMULATED, INFER, Results, Stream, need_tools, run
 from torch import nn
 
 from artifacts import make_sparse_artifact, make_window
-from calibrant import pipeline
 from calibrant.artifact import Artifact
-from calibrant.core.records import Coreset
 from calibrant.core.rng import generator
+from calibrant.core.statistics import Coreset
 from calibrant.core.window import encode
+from calibrant.engine import Engine, Trainer
 from calibrant.export import export
 from calibrant.export.sparse import Storage
-from calibrant.runtime.engine import Engine
-from calibrant.runtime.training import Trainer
+from calibrant.pipeline import torch_model
 from networks import NETWORKS, network
 
 OBSERVE, CALIBRATE, ROLLBACK, PARAMETERS, START, RATE = range(3, 9)
@@ -43,7 +42,7 @@ def teachable(model: nn.Module, sample: torch.Tensor, name: str, scheme: str) ->
     rng = generator(0, name)
     x = rng.normal(0.5, 1.5, (24, *sample.shape[1:])).astype(np.float32)
     y = np.arange(24, dtype=np.int64) % model.eval()(sample).shape[1]
-    made = pipeline.prepare(model, x, y, bits=8, coreset=6, epochs=0, form="sparse", scheme=scheme).artifact
+    made = torch_model.prepare(model, x, y, bits=8, coreset=6, epochs=0, form="sparse", scheme=scheme).artifact
     return replace(made, thresholds={**made.thresholds, "coreset_drop": 1.0})
 
 
@@ -100,10 +99,10 @@ def check_against_trainer(artifact: Artifact, folder: Path, batch: int, *argumen
         for got, want, old in zip(parameters(results, artifact), expected, before, strict=True):
             assert np.array_equal(got, want)
             moved += np.count_nonzero(want != old)
-        lesson = results.take(LESSON, 1)[0]
-        assert (lesson["decision"], lesson["version"], lesson["samples"]) == (COMMITTED, number, len(y))
+        attempt = results.take(LESSON, 1)[0]
+        assert (attempt["decision"], attempt["version"], attempt["samples"]) == (COMMITTED, number, len(y))
         coreset = scaled(artifact, engine.infer(artifact.coreset.x)).argmax(axis=1)
-        assert lesson["after"] == np.count_nonzero(coreset == artifact.coreset.y)
+        assert attempt["after"] == np.count_nonzero(coreset == artifact.coreset.y)
         rows = results.take("<i4", len(codes), 1 + len(artifact.classes))
         assert np.array_equal(rows[:, 1:], engine.infer(codes))
         if batch > 1:
@@ -198,10 +197,10 @@ def test_rejected_rollback_and_power_loss(tmp_path: Path) -> None:
     versions = []
     for count, decision in ((240, COMMITTED), (48, COMMITTED), (48, REJECTED)):
         results.take(OBSERVED, count)
-        lesson = results.take(LESSON, 1)[0]
-        assert lesson["decision"] == decision, lesson
+        attempt = results.take(LESSON, 1)[0]
+        assert attempt["decision"] == decision, attempt
         versions.append(parameters(results, artifact))
-    assert lesson["before"] - lesson["after"] > 1
+    assert attempt["before"] - attempt["after"] > 1
     assert_equal(versions[2], versions[1])
     in_force(folder, artifact, versions[1])
     back = run(folder, Stream().add(ROLLBACK, 2).add(PARAMETERS, 1))

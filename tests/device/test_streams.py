@@ -13,18 +13,17 @@ from test_flip_firmware import codes_of as encoded
 from test_sparse_firmware import COMMITTED, LESSON, OBSERVED, observing
 from test_sparse_firmware import parameters as trained
 
-from calibrant import data, pipeline, zoo
-from calibrant.adoption import adopt
+from calibrant import data, zoo
 from calibrant.artifact import write
-from calibrant.bench import training
-from calibrant.core.records import Preprocess
+from calibrant.core.statistics import Preprocess
 from calibrant.data.task import codes, load_task, subset
+from calibrant.engine import Engine, Trainer
 from calibrant.export import export
 from calibrant.export.sparse import Storage
-from calibrant.runtime.engine import Engine
-from calibrant.runtime.flip import FlipUpdater
-from calibrant.runtime.training import Trainer
+from calibrant.pipeline import float_training, torch_model
+from calibrant.pipeline.integer_model import prepare_integer
 from calibrant.session import Session
+from calibrant.updaters.guarded_flips import GuardedFlips
 
 IMAGES, RATE = 100, 0.003
 RAM, ARENA = 230_764, 180_224  # bytes: what the published implementation takes for the same scheme
@@ -50,7 +49,7 @@ def test_mcunet_trains_under_256_kilobytes(ram: int, folder: Path, tmp_path: Pat
     half = np.full(3, 0.5, np.float32)
     graph = zoo.load_tinyml(folder / "tinyml" / "mcunet-5fps", classes=10)
     shown = np.ascontiguousarray(codes(task.x[rows], 128).astype(np.float32).transpose(0, 3, 1, 2)) / 255 + 0.5
-    artifact = adopt(
+    artifact = prepare_integer(
         graph, shown, task.y[rows], preprocess=Preprocess(half, half), scheme="mcunet-5fps:49KB", coreset=10
     )
     report = export(artifact, "mps3-an547", ram, "sparse", tmp_path / "firmware", build=True)
@@ -78,9 +77,9 @@ def test_activities_adapt(folder: Path, tmp_path: Path) -> None:
     """The network of the activity benchmark at 4 bits moves to another wearer: every prediction is the session's."""
     source, target = (data.load("dsa", folder, subject) for subject in (1, 2))
     scale = Preprocess.of(source.x)
-    net = training.train(zoo.build("cnn", 45, (125,), 19, 0), scale.apply(source.x), source.y, epochs=6)
+    net = float_training.train(zoo.build("cnn", 45, (125,), 19, 0), scale.apply(source.x), source.y, epochs=6)
     settings = {"bits": 4, "coreset": 19, "form": "pooled", "steps": 8, "epochs": 1, "classes": source.classes}
-    artifact = pipeline.prepare(net, source.x, source.y, standardize=True, **settings).artifact
+    artifact = torch_model.prepare(net, source.x, source.y, standardize=True, **settings).artifact
     windows = data.windows(target.x, target.y, count=4, size=20)
     report = export(artifact, "mps2-an386", "1MB", "flip", tmp_path / "firmware", window=20, build=True)
     stream = Stream()
@@ -88,7 +87,7 @@ def test_activities_adapt(folder: Path, tmp_path: Path) -> None:
         learn(stream, artifact, x, y)
     results = run(tmp_path / "firmware", stream, seconds=MINUTES)
     write(tmp_path / "model.cal", artifact)
-    updater = FlipUpdater(artifact.program, artifact.constants, artifact.feedback, artifact.settings)
+    updater = GuardedFlips(artifact.program, artifact.constants, artifact.feedback, artifact.settings)
     right = flips = 0
     with Session.open(tmp_path / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False) as session:
         for x, y in windows:

@@ -12,7 +12,7 @@ from test_bad_input import contents, refused
 
 from calibrant.artifact import read
 from calibrant.core.window import encode
-from calibrant.runtime.engine import Engine
+from calibrant.engine import Engine
 
 
 def test_firmware_of_this_machine(project: Path, tmp_path: Path) -> None:

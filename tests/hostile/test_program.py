@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Constants, Layer, Op, Program, Tensor
+from calibrant.core.program import Constants, Layer, Op, Program, Tensor
 from calibrant.core.rng import generator
 from calibrant.core.scratch import scratch_bytes
-from calibrant.runtime.engine import Engine, variants
+from calibrant.engine import Engine, variants
 from programs import Conv, joined, one_op, planned
 
 EXTREMES = [-(2**31), -(2**16), -129, -128, -1, 0, 1, 2, 3, 7, 127, 128, 255, 2**15 + 1, 2**23 + 1, 2**29, 2**31 - 1]

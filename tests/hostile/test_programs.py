@@ -14,9 +14,9 @@ from calibrant.artifact.read import KEY, parse
 from calibrant.artifact.write import to_bytes
 from calibrant.core.errors import CalibrantError
 from calibrant.core.logits import logits
-from calibrant.core.records import FlipSettings
-from calibrant.runtime.engine import Engine, variants
-from calibrant.runtime.flip import FlipUpdater
+from calibrant.core.settings import FlipSettings
+from calibrant.engine import Engine, variants
+from calibrant.updaters.guarded_flips import GuardedFlips
 from tampering import taken_apart, with_manifest
 
 VALUES = (-(2**31), -129, -1, 0, 1, 64, 255, 2**16, 2**31 - 1)
@@ -44,7 +44,7 @@ def exercise(artifact: Artifact, variant: str) -> None:
     x = np.full((2, tensor.height, tensor.width, tensor.channels), 5, np.int8)
     scores = logits(engine.infer(x), artifact.program, artifact.constants)
     assert scores.shape == (2, len(artifact.classes))
-    updater = FlipUpdater(artifact.program, artifact.constants, artifact.feedback, artifact.settings)
+    updater = GuardedFlips(artifact.program, artifact.constants, artifact.feedback, artifact.settings)
     updater.update(engine, x, np.zeros(2, np.int64), np.ones(2, np.int64), 2)
 
 

@@ -15,11 +15,10 @@ from test_program import PROGRAM as BARE
 
 from calibrant.autodiff import Scheme, differentiate
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Constants
+from calibrant.core.program import Constants
 from calibrant.core.training import BUFFER_DTYPES, STEP_KINDS, Buffer, Step, Training
+from calibrant.engine import Engine, Trainer, variants
 from calibrant.plan import schedule
-from calibrant.runtime.engine import Engine, variants
-from calibrant.runtime.training import Trainer
 from programs import Conv
 from trainings import Draft, in_place
 

@@ -6,8 +6,7 @@ from artifacts import make_sparse_artifact
 from calibrant.artifact.read import parse
 from calibrant.artifact.write import to_bytes
 from calibrant.core.errors import ManifestError, PlanError
-from calibrant.runtime.engine import Engine
-from calibrant.runtime.training import Trainer
+from calibrant.engine import Engine, Trainer
 from tampering import with_manifest
 
 

@@ -22,7 +22,7 @@ static inline bool cal_layer_depthwise(const cal_layer *layer) {
 static inline int32_t cal_elements(const cal_tensor *t) { return t->height * t->width * t->channels; }
 
 /* code + change, saturated to [-limit, limit]; `change` is an integer or not a number, which counts as 0. */
-static inline int32_t cal_moved(int32_t code, float change, int32_t limit) {
+static inline int32_t cal_saturated(int32_t code, float change, int32_t limit) {
     const float far = 4294967296.0f; /* farther than any two codes are apart */
     int64_t moved = code;
     if (change == change) moved += (int64_t)(change > far ? far : change < -far ? -far : change);
@@ -32,7 +32,7 @@ static inline int32_t cal_moved(int32_t code, float change, int32_t limit) {
 /* Moves what an accumulator holds to its code. What saturation cuts off is dropped: it would keep pushing at the limit. */
 static inline int32_t cal_settled(int32_t code, float *accumulator, bool carry, int32_t limit) {
     const float change = cal_rint_f32(*accumulator);
-    const int32_t moved = cal_moved(code, change, limit);
+    const int32_t moved = cal_saturated(code, change, limit);
     const bool inside = -limit < moved && moved < limit;
     const bool whole = inside || (change <= 2.0f * (float)limit && change >= -2.0f * (float)limit &&
                                   moved == code + (int64_t)change);

@@ -13,7 +13,7 @@ from calibrant.artifact.format import Artifact
 from calibrant.core.dtype import WEIGHT_BITS, weight_range
 from calibrant.core.errors import ManifestError
 from calibrant.core.fixedpoint import MAX_SHIFT
-from calibrant.core.records import Layer, Program, Tensor
+from calibrant.core.program import Layer, Program, Tensor
 
 OPS = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "add", "concat", "rescale")
 FORMS = ("accumulated", "pooled", "taps", "blocks", "sparse")

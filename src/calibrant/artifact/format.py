@@ -6,16 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from calibrant.core.records import (
-    Constants,
-    Coreset,
-    Feedback,
-    FlipSettings,
-    Preprocess,
-    Program,
-    Reference,
-    Usual,
-)
+from calibrant.core.program import Constants, Program
+from calibrant.core.settings import FlipSettings
+from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, InDistribution, Preprocess
 from calibrant.core.training import Training
 
 FORMAT_VERSION = 2  # 2: the reference, what is usual, a coreset of 4 bits
@@ -39,11 +32,11 @@ class Artifact:
     preprocess: Preprocess
     feedback: Feedback
     coreset: Coreset
-    reference: Reference
+    reference: FeatureStatistics
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     training: Training | None = None
-    usual: Usual = field(default_factory=Usual)
+    usual: InDistribution = field(default_factory=InDistribution)
     settings: FlipSettings = field(default_factory=FlipSettings)
     thresholds: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
     report: Mapping[str, Any] = field(default_factory=dict)

@@ -19,7 +19,9 @@ from calibrant.artifact.fields import (
 from calibrant.artifact.format import Artifact
 from calibrant.artifact.training import training_json
 from calibrant.core.errors import ManifestError
-from calibrant.core.records import FlipSettings, Layer, Op, Program, Tensor, Usual
+from calibrant.core.program import Layer, Op, Program, Tensor
+from calibrant.core.settings import FlipSettings
+from calibrant.core.statistics import InDistribution
 
 _MAX_OPERANDS = 8
 
@@ -66,7 +68,7 @@ def describe(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def _plain(record: Tensor | Layer | Usual | FlipSettings) -> dict[str, Any]:
+def _plain(record: Tensor | Layer | InDistribution | FlipSettings) -> dict[str, Any]:
     """A flat record as JSON; numpy scalars become Python's."""
     return {f.name: SCALARS[str(f.type)](getattr(record, f.name)) for f in dataclasses.fields(record)}
 
@@ -93,9 +95,9 @@ def program_of(value: Any, where: str) -> Program:
     )
 
 
-def usual_of(value: Any, where: str) -> Usual:
+def usual_of(value: Any, where: str) -> InDistribution:
     """What is usual from JSON."""
-    return record_of(Usual, value, f"{where} 'usual'")
+    return record_of(InDistribution, value, f"{where} 'usual'")
 
 
 def settings_of(value: Any, where: str) -> FlipSettings:

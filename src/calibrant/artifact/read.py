@@ -20,7 +20,7 @@ from calibrant.artifact.manifest import canonical, program_of, settings_of, usua
 from calibrant.artifact.sign import verify as verify_signature
 from calibrant.artifact.training import training_of
 from calibrant.core.errors import ArtifactError, HashError, ManifestError, SignatureError, VersionError
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 
 KEY = "calibrant"  # of the manifest in __metadata__
 _SEALED = ("checksum", "signature")  # fields that cover the others

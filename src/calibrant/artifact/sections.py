@@ -12,7 +12,8 @@ from calibrant.artifact.format import Artifact
 from calibrant.core import nibbles
 from calibrant.core.dtype import pack, unpack, weight_range
 from calibrant.core.errors import ManifestError
-from calibrant.core.records import Constants, Coreset, Feedback, Preprocess, Program, Reference
+from calibrant.core.program import Constants, Program
+from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, Preprocess
 
 
 def expected(program: Program, classes: int, coreset: int, coreset_bits: int) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -124,10 +125,10 @@ def constants_of(program: Program, arrays: Mapping[str, NDArray[Any]], name: str
     return Constants(weights, arrays["bias"], arrays["multiplier"], arrays["shift"], arrays["scale"])
 
 
-def parts_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[Preprocess, Feedback, Reference]:
+def parts_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[Preprocess, Feedback, FeatureStatistics]:
     """The records that are plain tensors."""
     return (
         Preprocess(arrays["preprocess/mean"], arrays["preprocess/std"]),
         Feedback(arrays["feedback/matrix"], arrays["feedback/scale"]),
-        Reference(arrays["reference/mean"].astype(np.float32), arrays["reference/std"].astype(np.float32)),
+        FeatureStatistics(arrays["reference/mean"].astype(np.float32), arrays["reference/std"].astype(np.float32)),
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from calibrant.artifact.fields import fields_of, integers_of, list_of, record_of, scalar_of
 from calibrant.core.errors import ManifestError
-from calibrant.core.records import Constants, Program
+from calibrant.core.program import Constants, Program
 from calibrant.core.scaling import effective_scale, head_scale, quantization_aware_scaling
 from calibrant.core.training import BUFFER_DTYPES, STEP_KINDS, Buffer, Slice, Step, Training
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calibrant.autodiff.forward import Array, Model, spans, taps
 from calibrant.autodiff.selection import depthwise
-from calibrant.core.records import Op
+from calibrant.core.program import Op
 from calibrant.core.training import Slice, Step
 
 Real = NDArray[np.floating[Any]]

@@ -11,7 +11,7 @@ from calibrant.autodiff.gradients import can_clamp, rule_of
 from calibrant.autodiff.schemes import Scheme
 from calibrant.autodiff.selection import depthwise, select, selectable
 from calibrant.core.errors import ModelError
-from calibrant.core.records import Constants, Op, Program
+from calibrant.core.program import Constants, Op, Program
 from calibrant.core.scaling import effective_scale, head_scale, quantization_aware_scaling
 from calibrant.core.training import Buffer, Slice, Step, Training
 

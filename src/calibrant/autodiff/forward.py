@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.fixedpoint import divide_round, requantize, round_shift
-from calibrant.core.records import Constants, Layer, Op, Program, Tensor
+from calibrant.core.program import Constants, Layer, Op, Program, Tensor
 
 Array = NDArray[Any]
 Window = tuple[slice, slice]

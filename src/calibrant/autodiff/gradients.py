@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from calibrant.core.errors import ModelError
-from calibrant.core.records import Op, Program, Tensor
+from calibrant.core.program import Op, Program, Tensor
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from calibrant.autodiff.schemes import Scheme, check
 from calibrant.autodiff.selection import depthwise, selected_count
-from calibrant.core.records import Layer, Op, Program
+from calibrant.core.program import Layer, Op, Program
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from calibrant.autodiff.forward import Array, Model
 from calibrant.autodiff.selection import depthwise
 from calibrant.core import fmath
 from calibrant.core.dtype import BIAS_LIMIT, weight_range
-from calibrant.core.records import Constants, Layer, Program
+from calibrant.core.program import Constants, Layer, Program
 from calibrant.core.scaling import effective_scale
 from calibrant.core.training import Slice, Step, Training
 

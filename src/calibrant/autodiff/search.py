@@ -11,7 +11,7 @@ from calibrant.autodiff.contribution import Contributions
 from calibrant.autodiff.memory import extra_memory
 from calibrant.autodiff.schemes import Scheme
 from calibrant.core.errors import BudgetError, ModelError
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.core.rng import generator
 
 Cost = Callable[[Scheme], int]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from calibrant.autodiff.schemes import Part
 from calibrant.core.errors import ModelError
-from calibrant.core.records import Layer
+from calibrant.core.program import Layer
 
 
 def depthwise(layer: Layer) -> bool:

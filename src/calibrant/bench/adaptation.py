@@ -17,10 +17,10 @@ from torch import nn
 from calibrant import artifact as files
 from calibrant.artifact import Artifact
 from calibrant.bench import baselines, qcore_paper
-from calibrant.core.records import FlipSettings, UpdateReport
+from calibrant.core.reports import UpdateReport
+from calibrant.core.settings import FlipSettings
 from calibrant.quantize import FakeQuantNet
-from calibrant.runtime import footprint
-from calibrant.session import Session
+from calibrant.session import Session, footprint
 
 RESET_EVERY = 5  # windows; of ten, the second half starts from the artifact again
 

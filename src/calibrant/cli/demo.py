@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calibrant.cli.console import out, plain, progress, size
 from calibrant.cli.options import Seed
-from calibrant.core.records import Preprocess
+from calibrant.core.statistics import Preprocess
 
 BITS = 4
 EPOCHS = 30
@@ -44,10 +44,10 @@ def demo(
 
     Example: calibrant demo --out demo
     """
-    from calibrant import artifact, pipeline, zoo
-    from calibrant.bench import training
+    from calibrant import artifact, zoo
     from calibrant.cli.plot import draw
     from calibrant.data.digits import camera_stream
+    from calibrant.pipeline import float_training, torch_model
     from calibrant.session import Session
 
     started = time.perf_counter()
@@ -60,10 +60,10 @@ def demo(
     train_x, train_y = stream.train
     test_x, test_y = stream.test
     preprocess = Preprocess.of(train_x)
-    with progress() as show, training.threads(1):  # the same numbers however many cores there are
+    with progress() as show, float_training.threads(1):  # the same numbers however many cores there are
         net = zoo.build("small_cnn", 1, train_x.shape[2:], 10, seed)
-        net = training.train(net, preprocess.apply(train_x), train_y, epochs=EPOCHS, seed=seed, progress=show)
-        prepared = pipeline.prepare(
+        net = float_training.train(net, preprocess.apply(train_x), train_y, epochs=EPOCHS, seed=seed, progress=show)
+        prepared = torch_model.prepare(
             net,
             train_x,
             train_y,
@@ -74,7 +74,7 @@ def demo(
             progress=show,
         )
     artifact.write(model_path, prepared.artifact)
-    accuracy_float = training.accuracy(net, preprocess.apply(test_x), test_y)
+    accuracy_float = float_training.accuracy(net, preprocess.apply(test_x), test_y)
     out.print(f"{model_path}: {BITS}-bit weights, {size(model_path.stat().st_size)}")
 
     rows: list[Row] = []

@@ -85,7 +85,7 @@ def _kilobytes(field: str | None) -> int | None:
 
 
 def _engine() -> dict[str, object]:
-    from calibrant.runtime.engine import variants
+    from calibrant.engine import variants
 
     return {"variants": list(variants())}
 

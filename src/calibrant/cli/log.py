@@ -8,7 +8,7 @@ import typer
 
 from calibrant.cli.console import emit, fraction, out
 from calibrant.cli.options import Json, StatePath
-from calibrant.core.records import Version
+from calibrant.core.reports import Version
 
 
 def log(

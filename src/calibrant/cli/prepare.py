@@ -15,15 +15,15 @@ from calibrant.cli.console import Report, emit, fraction, out, plain, progress, 
 from calibrant.cli.options import Json, Seed, integers, words
 from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError
-from calibrant.core.records import Preprocess
 from calibrant.core.rng import generator
+from calibrant.core.statistics import Preprocess
 from calibrant.core.window import check_labels, check_window
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
-    from calibrant.pipeline import Prepared
+    from calibrant.pipeline.torch_model import Prepared
 
 FORMS = ("accumulated", "pooled", "taps", "blocks", "sparse")
 
@@ -108,9 +108,10 @@ def prepare(
 
     Example: calibrant prepare model.py:build --data train.npz --bits 4 -o har.cal
     """
-    from calibrant import artifact, pipeline
+    from calibrant import artifact
     from calibrant import coreset as coresets
     from calibrant.frontend import source
+    from calibrant.pipeline import torch_model
 
     if model.endswith(INTEGER_SUFFIX):
         _adopt(Path(model), data, target, scheme, coreset, coreset_rule, classes, sign, seed, json)
@@ -129,7 +130,7 @@ def prepare(
             counted = coresets.RULES[coreset_rule].needs == "misses"
             taken, misses = _trained(taken, fit, train, scale, seed, counted, show)
         made = {
-            width: pipeline.prepare(
+            width: torch_model.prepare(
                 taken,
                 *fit,
                 bits=width,
@@ -179,12 +180,12 @@ def _adopt(
 ) -> None:
     """A network of integers needs no quantization: coreset and training step are all that is added."""
     from calibrant import artifact, zoo
-    from calibrant.adoption import adopt
+    from calibrant.pipeline.integer_model import prepare_integer
 
     _check_files(target, None, sign)
     names, x, y = _samples(data, classes, seed)
     half = np.full(x.shape[1], 0.5, np.float32)
-    made = adopt(
+    made = prepare_integer(
         zoo.load_tinyml(model, classes=len(names)),
         x,
         y,
@@ -295,9 +296,9 @@ def _trained(
     show: Report,
 ) -> tuple[nn.Module, NDArray[np.int64] | None]:
     """The trained network and, if they are to be counted and there was more than one epoch, its quantization misses."""
-    from calibrant.bench import training
     from calibrant.coreset import MissCounter
     from calibrant.frontend import source
+    from calibrant.pipeline import float_training
 
     net = source.trainable(model)
     x, y = fit
@@ -305,7 +306,7 @@ def _trained(
         x = Preprocess.of(x).apply(x)
     counter = MissCounter(x, y) if counted and epochs > 1 else None
     after_epoch = counter.after_epoch if counter else None
-    trained = training.train(net, x, y, epochs=epochs, seed=seed, after_epoch=after_epoch, progress=show)
+    trained = float_training.train(net, x, y, epochs=epochs, seed=seed, after_epoch=after_epoch, progress=show)
     return trained, counter.misses() if counter else None
 
 

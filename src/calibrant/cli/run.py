@@ -17,7 +17,8 @@ from calibrant.cli import windows
 from calibrant.cli.console import emit, fraction, out
 from calibrant.cli.options import ArtifactPath, Json, Ram, Seed, Storage, Verify
 from calibrant.core.errors import DataError
-from calibrant.core.records import Budget, UpdateReport
+from calibrant.core.reports import UpdateReport
+from calibrant.core.settings import Budget
 from calibrant.core.window import check_labels, keep_labels
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.records import Constants, Program
+from calibrant.core.program import Constants, Program
 
 
 def logits(outputs: NDArray[np.int32], program: Program, constants: Constants) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import ModelError
-from calibrant.core.records import Constants, Program
+from calibrant.core.program import Constants, Program
 
 
 def effective_scale(program: Program, constants: Constants) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from calibrant.core.records import Tensor
+from calibrant.core.program import Tensor
 
 SLACK_BYTES = 128  # aligning the copy to 64 bytes, and vector loads that end past its last value
 

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import DataError
+from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams
-from calibrant.core.records import Preprocess, Tensor, UpdateReport
+from calibrant.core.reports import UpdateReport
 from calibrant.core.rng import generator
+from calibrant.core.statistics import Preprocess
 
 UNLABELED = -1
 _AXES = {1: ("features",), 2: ("channels", "time steps"), 3: ("channels", "rows", "columns")}

@@ -7,14 +7,14 @@ from pathlib import Path
 from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.core.size import parse_size
+from calibrant.engine import Engine
 from calibrant.export import firmware, image, project
 from calibrant.export.boards import BOARDS, Board, board
-from calibrant.export.design import Wishes
 from calibrant.export.firmware import UPDATERS
-from calibrant.export.manual import manual
+from calibrant.export.readme import readme
 from calibrant.export.report import Block, ExportReport, check
+from calibrant.export.spec import ExportOptions
 from calibrant.plan import picture as draw
-from calibrant.runtime.engine import Engine
 
 __all__ = ["BOARDS", "UPDATERS", "Block", "Board", "ExportReport", "board", "export"]
 
@@ -50,8 +50,8 @@ def export(
     window : int, optional
         Labeled samples that flips learn from at once; as many as fit, up to 40, without.
     block : int, optional
-        Pairs of output and input channels whose weights a flip step moves, see `runtime.blocks`; all layers without,
-        which takes more memory.
+        Pairs of output and input channels whose weights a flip step moves, see `updaters.block_flips`; all layers
+        without, which takes more memory.
     scheme : str, optional
         What sparse training trains, see `calibrant.autodiff.named`; what the artifact says without.
     batch : int, optional
@@ -83,13 +83,13 @@ def export(
     if build:
         image.check_tools(target)
     Engine(artifact.program, artifact.constants, "ref")  # refuses what could read or write out of bounds
-    wishes = Wishes(window, block, scheme, batch)
-    made = firmware.compose(artifact, target, limit, updater, wishes)
+    options = ExportOptions(window, block, scheme, batch)
+    made = firmware.compose(artifact, target, limit, updater, options)
     report, step = made.report, made.design.training
     if picture is not None and step is None:
         raise DataError(f"--picture: shows the steps of firmware that trains, this is of updater {updater}")
     over = report.ram_bytes > report.ram_limit
-    check(report, target, firmware.alternatives(artifact, target, report, wishes) if over else ())
+    check(report, target, firmware.alternatives(artifact, target, report, options) if over else ())
     marks = project.board_makefile(target, made.compiled, made.stream, report)
     with project.staging(folder) as staged:
         for name, text in {**made.files, project.MARK: marks}.items():
@@ -99,5 +99,5 @@ def export(
             report = image.build(staged, target, report)
         if picture is not None and step is not None:
             draw(step, made.design.program, picture, f"{folder.name}: arena of one training step")
-        (staged / "README.md").write_text(manual(artifact, target, report), encoding="utf-8")
+        (staged / "README.md").write_text(readme(artifact, target, report), encoding="utf-8")
     return report

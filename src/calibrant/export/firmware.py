@@ -10,11 +10,11 @@ from calibrant.core.errors import DataError
 from calibrant.core.version import VERSION
 from calibrant.export import flip, model, none, sparse
 from calibrant.export.boards import BOARDS, Board
-from calibrant.export.design import Design, Wishes, planned
 from calibrant.export.report import ExportReport
 from calibrant.export.sources import HEADERS, headers
+from calibrant.export.spec import ExportOptions, FirmwareSpec, planned
 
-UPDATERS: Mapping[str, Callable[[Artifact, Board, int, Wishes], Design]] = {
+UPDATERS: Mapping[str, Callable[[Artifact, Board, int, ExportOptions], FirmwareSpec]] = {
     "sparse": sparse.design,
     "flip": flip.design,
     "none": none.design,
@@ -35,10 +35,10 @@ class Firmware:
     copies: Mapping[str, str]
     compiled: tuple[str, ...]
     stream: tuple[str, ...]
-    design: Design
+    design: FirmwareSpec
 
 
-def compose(artifact: Artifact, board: Board, ram: int, updater: str, wishes: Wishes) -> Firmware:
+def compose(artifact: Artifact, board: Board, ram: int, updater: str, options: ExportOptions) -> Firmware:
     """The firmware of a checked artifact; whether it fits is for `report.check` to say.
 
     Raises
@@ -52,7 +52,7 @@ def compose(artifact: Artifact, board: Board, ram: int, updater: str, wishes: Wi
     if updater not in UPDATERS:
         raise DataError(f"--updater: expected one of {', '.join(UPDATERS)}, got {updater!r}")
     granted = board.granted(ram)
-    made = UPDATERS[updater](artifact, board, granted - board.stack_bytes, wishes)
+    made = UPDATERS[updater](artifact, board, granted - board.stack_bytes, options)
     report = ExportReport(
         board=board.name,
         updater=updater,
@@ -61,21 +61,21 @@ def compose(artifact: Artifact, board: Board, ram: int, updater: str, wishes: Wi
         stack_bytes=board.stack_bytes,
         blocks=tuple(made.text.blocks),
     )
-    compiled = {f"firmware/{part}.c": f"ports/firmware/{part}.c" for part in (*made.parts, *made.private)}
+    compiled = {f"firmware/{part}.c": f"firmware/{part}.c" for part in (*made.parts, *made.private)}
     compiled |= made.kernel_files
-    compiled |= {f"device/{name}.c": f"device/{name}.c" for name in made.device}
+    compiled |= {f"{name}.c": f"{name}.c" for name in made.sources}
     copies = {f"include/{header}": f"include/{header}" for header in (*HEADERS, *made.headers)}
     copies |= {f"kernels/{header.removeprefix('simd/')}": header for header in headers(board.kernels)}
     own_headers = (*made.parts, *made.private, *made.private_headers)
-    copies |= {f"firmware/{part}.h": f"ports/firmware/{part}.h" for part in own_headers}
-    copies |= {f"device/{name}": f"device/{name}" for name in made.device_headers}
+    copies |= {f"firmware/{part}.h": f"firmware/{part}.h" for part in own_headers}
+    copies |= {name: name for name in made.source_headers}
     stream = (f"stream_{updater}.c", *(("stream_slots.c",) if made.adapts else ()))
     copies |= {f"port/{name}": f"ports/{name}" for name in ("stream.c", "stream.h", *stream)}
     adapting = tuple(f"port/{name}" for name in stream)
     return Firmware(report, _files(made), {**copies, **compiled}, ("model.c", *compiled), adapting, made)
 
 
-def alternatives(artifact: Artifact, board: Board, report: ExportReport, wishes: Wishes) -> list[str]:
+def alternatives(artifact: Artifact, board: Board, report: ExportReport, options: ExportOptions) -> list[str]:
     """What could be asked for instead of a firmware that needs more RAM than granted: options and their bytes."""
     needed, room = report.ram_bytes, report.ram_limit - report.stack_bytes
     found = []
@@ -85,14 +85,14 @@ def alternatives(artifact: Artifact, board: Board, report: ExportReport, wishes:
         larger = [other.name for other in BOARDS.values() if other.ram is not None and other.ram.nbytes >= needed]
         found += [f"--board {name} --ram {needed}" for name in larger[:1]]
     if report.updater == "flip":
-        program, block = planned(artifact.program), flip.block_of(artifact, wishes)
+        program, block = planned(artifact.program), flip.block_of(artifact, options)
         window = flip.most_samples(artifact, program, board, room, report.window - 1, block)
         found += [f"--window {window}"] if window else []
         if not block and flip.ram_bytes(artifact, program, board, report.window, flip.USUAL_BLOCK) <= room:
             found.append(f"--block {flip.USUAL_BLOCK}")
     for updater in list(UPDATERS)[list(UPDATERS).index(report.updater) + 1 :]:
         try:
-            blocks = UPDATERS[updater](artifact, board, room, Wishes()).text.blocks
+            blocks = UPDATERS[updater](artifact, board, room, ExportOptions()).text.blocks
         except DataError:  # this artifact does not have it
             continue
         other = replace(report, updater=updater, blocks=tuple(blocks)).ram_bytes
@@ -100,7 +100,7 @@ def alternatives(artifact: Artifact, board: Board, report: ExportReport, wishes:
     return found
 
 
-def _files(made: Design) -> dict[str, str]:
+def _files(made: FirmwareSpec) -> dict[str, str]:
     stamp = f"/* Written by calibrant {VERSION}; export again instead of editing. */\n"
     kernels = [f"void {kernel.symbol}(const cal_args *args);\n" for kernel in made.kernels]
     kernels += [f"cal_training_kernel cal_{name}_f32__ref;\n" for name in made.training_kernels]

@@ -1,4 +1,4 @@
-"""The design of a firmware that adapts by guarded flips: what c/device needs, filled in and counted."""
+"""The design of a firmware that adapts by guarded flips: what c/session and c/updaters need, filled in and counted."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy as np
 from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.artifact.write import content_hash
 from calibrant.core.errors import DataError
-from calibrant.core.records import Layer, Program
+from calibrant.core.program import Layer, Program
 from calibrant.export import model, tables
 from calibrant.export.boards import Board
-from calibrant.export.design import Design, Wishes, planned, record_bytes, require_coreset
 from calibrant.export.report import IMAGE_ALIGNMENT, aligned
-from calibrant.memory.coreset import Pool
+from calibrant.export.spec import ExportOptions, FirmwareSpec, planned, record_bytes, require_coreset
+from calibrant.memory.replay import ReplayBuffer
 from calibrant.policy.verification import split
 
 USUAL_WINDOW = 40  # from here on some samples are held back to verify on
-USUAL_BLOCK = 64  # pairs of channels, as `runtime.blocks` has it
+USUAL_BLOCK = 64  # pairs of channels, as `updaters.block_flips` has it
 PAGE = 64  # CAL_SLOT_PAGE
-_DEVICE = ("block_flip", "blocks", "calibration", "evaluation", "flip", "gradient", "layout", "persistence", "proposal",
-           "sha256", "statistics", "verification")  # fmt: skip
+_SOURCES = ("session/calibration", "session/evaluation", "session/layout", "session/sha256", "session/slots",
+            "session/verification", "updaters/block_flip", "updaters/block_statistics", "updaters/flip",
+            "updaters/gradient", "updaters/proposal", "updaters/statistics")  # fmt: skip
 # Fields of cal_calibrator in order: P an address, i int32, q int64, d double, f float, ? bool.
 _CALIBRATOR = "PPPfPiPPPPPiPPi" + "dddddi?h" + "PqPPPPP" + "iiiiiPii"
 _PROGRAM = "PPPiiiiiqqqq"
@@ -39,8 +40,8 @@ class Needs:
 
 
 def needs(program: Program, coreset: int, window: int, block: int, artifact: Artifact) -> Needs:
-    """As c/device counts them, see calibrant/calibration.h; `coreset` and `window` in samples, `block` 0 for all layers
-    at once."""
+    """As c/session counts them, see calibrant/calibration.h; `coreset` and `window` in samples, `block` 0 for all
+    layers at once."""
     held = split(window, _limits(artifact)["holdout"])[1].size
     if block:
         return Needs(_block_bytes(program.layers, block, window, held), 0, 0, 8 * window)
@@ -82,7 +83,7 @@ def slot_bytes(layers: tuple[Layer, ...], channels: int) -> int:
     return PAGE + aligned(payload + 4, PAGE)
 
 
-def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Design:
+def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) -> FirmwareSpec:
     """The design; `room` are bytes of RAM without the stack. What remains of it serves the statistics, up to all.
 
     Without a window asked for it is the largest that fits, up to `USUAL_WINDOW`.
@@ -92,14 +93,14 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
     DataError
         The coreset is empty, so nothing could be verified, or something is asked for that flips have no use for.
     """
-    if wishes.scheme is not None or wishes.batch is not None:
+    if options.scheme is not None or options.batch is not None:
         raise DataError("--scheme, --batch: expected with --updater sparse, got --updater flip")
     require_coreset(artifact, "flip")
-    program, pool = planned(artifact.program), Pool.of(artifact.coreset)
-    block = block_of(artifact, wishes)
+    program, pool = planned(artifact.program), ReplayBuffer.of(artifact.coreset)
+    block = block_of(artifact, options)
     if not 0 <= block < 2**16:
         raise DataError(f"--block: expected 1 to 65,535 pairs of channels, got {block}")
-    fits = wishes.window or most_samples(artifact, program, board, room, USUAL_WINDOW, block)
+    fits = options.window or most_samples(artifact, program, board, room, USUAL_WINDOW, block)
     window = max(1, fits)
     found = needs(program, len(pool), window, block, artifact)
     left = max(0, room // IMAGE_ALIGNMENT * IMAGE_ALIGNMENT - ram_bytes(artifact, program, board, window, block))
@@ -133,14 +134,14 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
         "BIASES": program.channel_count,
         "SLOT_BYTES": slot_bytes(program.layers, program.channel_count),
     }
-    return Design(
+    return FirmwareSpec(
         program,
         text,
         model.forward(program, board.kernels, _sensed),
         model.kernels(program, board.kernels),
         parts=("inference", "calibration"),
-        device=_DEVICE,
-        device_headers=("calibrator.h", "gradient.h"),
+        sources=_SOURCES,
+        source_headers=("session/calibrator.h", "updaters/gradient.h"),
         headers=("calibrant/calibration.h", "calibrant/fmath.h"),
         sizes=sizes,
         window=window,
@@ -148,16 +149,16 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
     )
 
 
-def block_of(artifact: Artifact, wishes: Wishes) -> int:
+def block_of(artifact: Artifact, options: ExportOptions) -> int:
     """Pairs of channels whose weights a step moves: as asked for, else as the artifact's form says; 0 for all."""
-    if wishes.block is not None:
-        return wishes.block
+    if options.block is not None:
+        return options.block
     return USUAL_BLOCK if artifact.settings.form == "blocks" else 0
 
 
 def ram_bytes(artifact: Artifact, program: Program, board: Board, window: int, block: int) -> int:
     """The least RAM, without the stack, that the planned program needs with a window of so many samples."""
-    found = needs(program, len(Pool.of(artifact.coreset)), window, block, artifact)
+    found = needs(program, len(ReplayBuffer.of(artifact.coreset)), window, block, artifact)
     blocks = (
         max(program.arena_bytes, found.workspace),
         program.weight_count,
@@ -194,7 +195,7 @@ def _sensed(at: int, layer: int) -> tuple[str, str]:
 def _define_setup(
     text: model.Text, artifact: Artifact, program: Program, board: Board, counts: tuple[int, int, int, int]
 ) -> None:
-    """The records that c/device reads: program, constants, and what its state starts with."""
+    """The records that c/session reads: program, constants, and what its state starts with."""
     window, coreset, statistics, block = counts
     limits, settings = _limits(artifact), artifact.settings
     sections = {"tensors": "calibrant_tensors", "layers": "calibrant_layers", "ops": "calibrant_ops"}

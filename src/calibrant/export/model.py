@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.artifact import Artifact
-from calibrant.core.records import Op, Program
+from calibrant.core.program import Op, Program
 from calibrant.export import sources, tables
 from calibrant.export.report import FLASH, RAM, Block, aligned
 

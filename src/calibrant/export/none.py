@@ -6,10 +6,10 @@ from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.export import model
 from calibrant.export.boards import Board
-from calibrant.export.design import Design, Wishes, planned
+from calibrant.export.spec import ExportOptions, FirmwareSpec, planned
 
 
-def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Design:
+def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) -> FirmwareSpec:
     """The design; `room` are bytes of RAM without the stack.
 
     Raises
@@ -17,7 +17,7 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
     DataError
         Anything is asked for.
     """
-    for name, value in vars(wishes).items():
+    for name, value in vars(options).items():
         if value is not None:
             raise DataError(f"--{name}: a firmware that does not adapt has none; choose --updater flip or sparse")
     program = planned(artifact.program, room)
@@ -25,4 +25,4 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
     text.memory("uint8_t", "arena", program.arena_bytes, 1, "arena", "arena of activations")
     model.define_parameters(text, artifact)
     model.define_tables(text, artifact, program, board.pointer_bytes, {})
-    return Design(program, text, model.forward(program, board.kernels), model.kernels(program, board.kernels))
+    return FirmwareSpec(program, text, model.forward(program, board.kernels), model.kernels(program, board.kernels))

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from calibrant.core.errors import DataError
-from calibrant.core.records import Op, Program
+from calibrant.core.program import Op, Program
 
 HEADERS = ("calibrant/calibrant.h", "calibrant/kernel.h", "calibrant/ops.def")
 REFERENCE = "ref"

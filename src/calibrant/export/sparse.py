@@ -12,13 +12,13 @@ from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.artifact.write import content_hash
 from calibrant.autodiff import Scheme, differentiate, named
 from calibrant.core.errors import DataError
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.core.training import Step, Training
 from calibrant.export import model, sources, tables
 from calibrant.export.boards import Board
-from calibrant.export.design import Design, Wishes, record_bytes, require_coreset
 from calibrant.export.report import aligned
-from calibrant.memory.coreset import Pool
+from calibrant.export.spec import ExportOptions, FirmwareSpec, record_bytes, require_coreset
+from calibrant.memory.replay import ReplayBuffer
 from calibrant.plan import schedule
 from calibrant.plan.sharing import share
 from calibrant.plan.stripes import choose, split
@@ -69,7 +69,7 @@ class Storage:
         return found
 
 
-def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Design:
+def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) -> FirmwareSpec:
     """The design; `room` are bytes of RAM without the stack.
 
     Raises
@@ -80,15 +80,15 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
         An op that has no gradient, or a scheme that does not fit the network.
     """
     for name in ("window", "block"):
-        if getattr(wishes, name) is not None:
+        if getattr(options, name) is not None:
             raise DataError(
                 f"--{name}: firmware that trains learns from each sample at once and has none; leave it out"
             )
-    batch = 1 if wishes.batch is None else wishes.batch
+    batch = 1 if options.batch is None else options.batch
     if batch < 1:
         raise DataError(f"--batch: expected at least 1 sample, got {batch}")
     require_coreset(artifact, "sparse")
-    training = trained(artifact, wishes.scheme)
+    training = trained(artifact, options.scheme)
     storage = Storage.of(training, artifact.program)
     accumulators = training.accumulator_count if batch > 1 else 0
     others = [storage.weight_count, 4 * storage.bias_count, 4 * accumulators, record_bytes(_LEARNER, 4)]
@@ -100,7 +100,7 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
     forward = model.forward(program, board.kernels, order=[s.op for s in training.steps if s.kind == "forward"])
     payload = storage.weight_count + 4 * storage.bias_count
     limits = {**THRESHOLDS, **artifact.thresholds}
-    return Design(
+    return FirmwareSpec(
         replace(program, offsets=training.offsets[: len(program.tensors)], arena_bytes=training.arena_bytes),
         text,
         f"{forward}\n{_train(program, training, board.kernels)}\n{_commit(training, accumulators)}",
@@ -108,11 +108,11 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
         training_kernels=names,
         parts=("inference", "training"),
         private=("versions",),
-        private_headers=("moment",),
+        private_headers=("step_context",),
         headers=_HEADERS,
         sizes={
             "BATCH": batch,
-            "CORESET": len(Pool.of(artifact.coreset)),
+            "CORESET": len(ReplayBuffer.of(artifact.coreset)),
             "TRAINED_WEIGHTS": storage.weight_count,
             "TRAINED_BIASES": storage.bias_count,
             "SLOT_BYTES": PAGE + aligned(payload + 4, PAGE),
@@ -122,8 +122,8 @@ def design(artifact: Artifact, board: Board, room: int, wishes: Wishes) -> Desig
             "RATE": tables.number(artifact.settings.rate),
             "CORESET_DROP": float(limits["coreset_drop"]).hex(),
         },
-        includes=("firmware/moment.h",),
-        prototypes=("void calibrant_train(const calibrant_moment *now);", "void calibrant_commit(void);",
+        includes=("firmware/step_context.h",),
+        prototypes=("void calibrant_train(const calibrant_step_context *now);", "void calibrant_commit(void);",
                     "void calibrant_reset(void);"),
         adapts=True,
         training=training,
@@ -188,7 +188,7 @@ def _scheme(training: Training, program: Program) -> Scheme:
 def _text(
     artifact: Artifact, program: Program, training: Training, storage: Storage, accumulators: int, board: Board
 ) -> model.Text:
-    pool, pointer = Pool.of(artifact.coreset), board.pointer_bytes
+    pool, pointer = ReplayBuffer.of(artifact.coreset), board.pointer_bytes
     text = model.Text()
     text.memory("uint8_t", "arena", training.arena_bytes, 1, "arena", "arena of activations and gradients")
     text.memory("int8_t", "trained_weights", max(storage.weight_count, 1), 1, "mutable", "weights of trained layers")
@@ -315,7 +315,7 @@ def _train(program: Program, training: Training, variant: str) -> str:
             lines.append(f"    calibrant_step(cal_{step.kind}_f32__ref, &calibrant_steps[{at}], now);\n")
         else:
             lines.append(f"    cal_{step.kind}_f32__ref(&calibrant_steps[{at}]);\n")
-    return f"void calibrant_train(const calibrant_moment *now) {{\n{''.join(lines)}}}\n"
+    return f"void calibrant_train(const calibrant_step_context *now) {{\n{''.join(lines)}}}\n"
 
 
 def _commit(training: Training, accumulators: int) -> str:

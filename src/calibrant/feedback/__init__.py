@@ -1,4 +1,4 @@
-"""The bit-flipping network: learned on the server, applied by `runtime.flip` on the device."""
+"""The bit-flipping network: learned on the server, applied by `updaters.guarded_flips` on the device."""
 
 from calibrant.feedback.perturb import perturb
 from calibrant.feedback.regression import learn

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calibrant.core.records import Feedback
 from calibrant.core.rng import generator
+from calibrant.core.statistics import Feedback
 from calibrant.feedback.perturb import perturb
 
 

@@ -6,17 +6,27 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import StateError
-from calibrant.core.records import Delta
 
 _HEADER = struct.Struct("<II")  # number of weights, number of biases
 _BYTES_PER_WEIGHT, _BYTES_PER_BIAS = 4 + 2, 4 + 8
 _MAX_PAYLOAD = 2**31  # a delta cannot be larger; stops a damaged file from asking for all memory
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Sparse difference between two versions: flat indices and integer changes of weights and bias."""
+
+    weight_index: NDArray[np.uint32]
+    weight_change: NDArray[np.int16]
+    bias_index: NDArray[np.uint32]
+    bias_change: NDArray[np.int64]
 
 
 def difference(

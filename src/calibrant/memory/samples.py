@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from calibrant.core import nibbles
 from calibrant.core.errors import StateError
 from calibrant.core.nibbles import Nibbles
-from calibrant.core.records import Coreset
-from calibrant.memory.coreset import NEVER, Pool
+from calibrant.core.statistics import Coreset
+from calibrant.memory.replay import NEVER, ReplayBuffer
 
 MAX_DEFERRED = 16  # windows that wait for labels; the oldest goes first
 _MAX_MISSES = 2**31
@@ -66,7 +66,7 @@ def stored_digest(connection: sqlite3.Connection) -> str:
     return "" if found is None else str(found[0])
 
 
-def read(connection: sqlite3.Connection, name: str, coreset: Coreset, classes: int) -> Pool:
+def read(connection: sqlite3.Connection, name: str, coreset: Coreset, classes: int) -> ReplayBuffer:
     """The coreset in force: the artifact's own until it is redrawn.
 
     Raises
@@ -74,7 +74,7 @@ def read(connection: sqlite3.Connection, name: str, coreset: Coreset, classes: i
     StateError
         A row is missing, added or changed, is not of this artifact, or has a class that does not exist.
     """
-    base, digest = Pool.of(coreset), stored_digest(connection)
+    base, digest = ReplayBuffer.of(coreset), stored_digest(connection)
     rows = connection.execute("SELECT id, source, version, label, misses FROM sample ORDER BY id").fetchall()
     if not digest and not rows:
         return base
@@ -101,7 +101,7 @@ def read(connection: sqlite3.Connection, name: str, coreset: Coreset, classes: i
     return kept.and_also(replace(arrived, misses=misses[stream], version=version[stream]))
 
 
-def write(connection: sqlite3.Connection, pool: Pool) -> str:
+def write(connection: sqlite3.Connection, pool: ReplayBuffer) -> str:
     """Store a coreset, writing only what differs from the one stored; call it in a transaction. Returns its digest."""
     rows = _rows(pool)
     digest = _digest(rows)
@@ -123,7 +123,7 @@ def write(connection: sqlite3.Connection, pool: Pool) -> str:
     return digest
 
 
-def fingerprint(pool: Pool) -> str:
+def fingerprint(pool: ReplayBuffer) -> str:
     """SHA-256 of a coreset as :func:`write` stores it."""
     return _digest(_rows(pool))
 
@@ -192,7 +192,7 @@ def _check(row: tuple[Any, ...], classes: int, where: str) -> None:
             raise StateError(f"{where}: expected {what} from {low} to {high}, got {value!r:.40} (state is damaged)")
 
 
-def _rows(pool: Pool) -> list[tuple[int, ...]]:
+def _rows(pool: ReplayBuffer) -> list[tuple[int, ...]]:
     columns = (pool.id, pool.source.astype(np.int64), pool.version, pool.y, pool.misses)
     return sorted(zip(*(column.tolist() for column in columns), strict=True))
 

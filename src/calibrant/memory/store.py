@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import BudgetError, StateError
-from calibrant.core.records import Coreset, Delta, Version
-from calibrant.memory import chain, database, samples
-from calibrant.memory.coreset import Pool
-from calibrant.memory.delta import apply, join, negative, weights_sha256
+from calibrant.core.reports import Version
+from calibrant.core.statistics import Coreset
+from calibrant.memory import database, delta_chain, samples
+from calibrant.memory.delta import Delta, apply, join, negative, weights_sha256
+from calibrant.memory.replay import ReplayBuffer
 
 MAX_EVENTS = 1000  # the newest are kept
 _COLUMNS = "number, parent, created, updater, decision, flips, weights_sha256, metrics"
@@ -136,7 +137,7 @@ class Store:
         updater: str,
         decision: str = "committed",
         metrics: Mapping[str, Any] | None = None,
-        coreset: Pool | None = None,
+        coreset: ReplayBuffer | None = None,
         ticket: int | None = None,
     ) -> Version:
         """Write one version, its delta, an event and the coreset in one transaction.
@@ -152,7 +153,7 @@ class Store:
         updater, decision : str
         metrics : mapping, optional
             JSON for people.
-        coreset : Pool, optional
+        coreset : ReplayBuffer, optional
             What to learn from from now on.
         ticket : int, optional
             Of the deferred window that taught this; it is deleted.
@@ -167,12 +168,12 @@ class Store:
         with database.transaction(self._connection, self._name):
             self._check_head(parent)
             digest = self._write_samples(coreset, ticket)
-            before = chain.read(self._connection, self._name, parent)
+            before = delta_chain.read(self._connection, self._name, parent)
             version = Version(
                 parent + 1, parent, _now(), updater, decision, int(delta.weight_index.size), sha256, dict(metrics or {})
             )
             self._insert(version)
-            chain.extend(self._connection, version.number, before, delta)
+            delta_chain.extend(self._connection, version.number, before, delta)
             self._write_event(decision, version.number, {"flips": version.flips})
             self._check_storage()
         self._coreset = digest
@@ -186,7 +187,7 @@ class Store:
         with database.transaction(self._connection, self._name):
             self._write_samples(None, ticket)
             target, head = self.version(to), self.head()
-            there, here = (chain.read(self._connection, self._name, number) for number in (to, head.number))
+            there, here = (delta_chain.read(self._connection, self._name, number) for number in (to, head.number))
             flips = int(join([*there, *map(negative, here)]).weight_index.size)
             version = Version(
                 number=head.number + 1,
@@ -199,13 +200,13 @@ class Store:
                 metrics={"to": to, **(facts or {})},
             )
             self._insert(version)
-            chain.repeat(self._connection, version.number, to)
+            delta_chain.repeat(self._connection, version.number, to)
             self._write_event(version.decision, version.number, {"from": head.number, "to": to})
             self._check_storage()
         return version
 
     def record(
-        self, kind: str, detail: Mapping[str, Any], coreset: Pool | None = None, ticket: int | None = None
+        self, kind: str, detail: Mapping[str, Any], coreset: ReplayBuffer | None = None, ticket: int | None = None
     ) -> None:
         """Write an event that makes no version: a rejected or skipped window; coreset and ticket as for `commit`."""
         with database.transaction(self._connection, self._name):
@@ -214,7 +215,7 @@ class Store:
             self._check_storage()
         self._coreset = digest
 
-    def coreset(self, base: Coreset, classes: int) -> Pool:
+    def coreset(self, base: Coreset, classes: int) -> ReplayBuffer:
         """The samples to learn from: those of `base`, the artifact's coreset, until they are redrawn.
 
         Raises
@@ -269,7 +270,7 @@ class Store:
         """
         version = self.version(number)
         weights, bias = base_weights.copy(), base_bias.copy()
-        for delta in chain.read(self._connection, self._name, number):
+        for delta in delta_chain.read(self._connection, self._name, number):
             weights, bias = apply(delta, weights, bias)
         got = weights_sha256(weights, bias)
         if got != version.weights_sha256:
@@ -328,7 +329,7 @@ class Store:
         if head.number != expected:
             raise StateError(f"{self._name}: expected version {expected} to be the latest, got {head.number}")
 
-    def _write_samples(self, coreset: Pool | None, ticket: int | None) -> str:
+    def _write_samples(self, coreset: ReplayBuffer | None, ticket: int | None) -> str:
         """Digest of the coreset then in force."""
         if ticket is not None:
             samples.settle(self._connection, ticket)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Op, Program, Tensor
+from calibrant.core.program import Op, Program, Tensor
 from calibrant.core.training import Step, Training
 
 
@@ -57,7 +57,7 @@ def areas_of(tensors: Sequence[Tensor]) -> list[Area]:
 
     Examples
     --------
-    >>> from calibrant.core.records import View
+    >>> from calibrant.core.program import View
     >>> areas_of([Tensor("x", 4, 2, 1, 1.0, 0), View("x[1:3]", 2, 2, 1, 1.0, 0, parent=0, row=1)])
     [Area(root=0, first=0, last=4), Area(root=0, first=1, last=3)]
     """

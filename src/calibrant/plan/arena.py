@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from calibrant.core.records import Layer, Op, Program, Tensor
+from calibrant.core.program import Layer, Op, Program, Tensor
 from calibrant.plan.lifetimes import Block, scratch_blocks, tensor_blocks
 
 ALIGNMENT = 64  # one cache line, and the widest vector register

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 
 ALIGNMENT = 64
 Place = tuple[str, int, int]  # what lies there, offset, bytes
@@ -27,7 +27,7 @@ def check(program: Program, alignment: int = ALIGNMENT) -> None:
 
     Examples
     --------
-    >>> from calibrant.core.records import Op, Tensor
+    >>> from calibrant.core.program import Op, Tensor
     >>> x, y = Tensor("x", 1, 96, 1, 0.1, 0), Tensor("y", 1, 96, 1, 0.1, 0)
     >>> check(Program((x, y), (Op("rescale", (0,), 1, {}),), (), 0, 1, offsets=(0, 64), arena_bytes=192))
     Traceback (most recent call last):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.plan.accesses import inference
 from calibrant.plan.check import check
 from calibrant.plan.schedule import arrange, derived, place_work, require_alignment
@@ -32,7 +32,7 @@ def compact(program: Program, *, alignment: int = 16) -> Program:
 
     Examples
     --------
-    >>> from calibrant.core.records import Op, Tensor
+    >>> from calibrant.core.program import Op, Tensor
     >>> x, y = Tensor("x", 1, 100, 1, 0.1, 0), Tensor("y", 1, 100, 1, 0.1, 0)
     >>> op = Op("conv2d", (0,), 1, {"scratch_bytes": 328, "scratch_offset": 256})
     >>> compact(Program((x, y), (op,), (), 0, 1, (0, 128), 584)).arena_bytes

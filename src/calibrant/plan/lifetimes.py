@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calibrant.core.records import Op, Tensor
+from calibrant.core.program import Op, Tensor
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from calibrant.core.dtype import BIAS_LIMIT, weight_range
 from calibrant.core.errors import ModelError, PlanError
+from calibrant.core.program import Constants, Layer, Op, Program, Tensor
 from calibrant.core.qparams import QParams
-from calibrant.core.records import Constants, Layer, Op, Program, Tensor
 from calibrant.core.scratch import scratch_bytes
 from calibrant.graph.graph import Graph, Node
 from calibrant.graph.verify import verify

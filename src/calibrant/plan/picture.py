@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.core.training import Training
 from calibrant.plan import accesses
 from calibrant.plan.order import live

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.core.training import Training
 from calibrant.plan import accesses
 from calibrant.plan.order import lifetimes, live

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.core.training import Step, Training
 from calibrant.plan import accesses
 from calibrant.plan.accesses import Work

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.core.training import Step, Training
 
 BLOCK = 8  # channels that the kernel copies to its scratch at once

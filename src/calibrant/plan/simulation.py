@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.core.training import Step, Training
 
 PLANNED_ATTRS = ("scratch_offset", "scratch_bytes", "in_place")
@@ -45,7 +45,7 @@ def check_training(training: Training, program: Program, original: Training | No
 
     Examples
     --------
-    >>> from calibrant.core.records import Op, Tensor
+    >>> from calibrant.core.program import Op, Tensor
     >>> from calibrant.core.training import Buffer
     >>> x, y = Tensor("x", 1, 4, 1, 0.1, 0), Tensor("y", 1, 4, 1, 0.1, 0)
     >>> program = Program((x, y), (Op("rescale", (0,), 1, {}),), (), 0, 1, (), 0)

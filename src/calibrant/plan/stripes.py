@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Op, Program, Tensor, View
+from calibrant.core.program import Op, Program, Tensor, View
 from calibrant.plan.accesses import inference
 from calibrant.plan.compact import compact
 from calibrant.plan.order import live

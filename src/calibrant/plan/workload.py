@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calibrant.core.records import Op, Program
+from calibrant.core.program import Op, Program
 from calibrant.core.training import Step, Training
 
 
@@ -11,7 +11,7 @@ def op_macs(op: Op, program: Program) -> int:
 
     Examples
     --------
-    >>> from calibrant.core.records import Layer, Tensor
+    >>> from calibrant.core.program import Layer, Tensor
     >>> tensors = Tensor("x", 4, 4, 3, 0.1, 0), Tensor("y", 2, 2, 5, 0.1, 0)
     >>> program = Program(tensors, (), (Layer("conv", 8, 5, 3, 3, 3, 1, 0, 0, 0),), 0, 1, (), 0)
     >>> op_macs(Op("conv2d", (0,), 1, {}, layer=0), program)

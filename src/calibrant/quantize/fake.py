@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from calibrant.core.errors import ModelError
 from calibrant.graph.graph import Graph
 from calibrant.quantize.layers import Record, Step, Weighted, per_channel, step
-from calibrant.quantize.straight import round_input
+from calibrant.quantize.straight_through import round_input
 
 
 class FakeQuantNet(nn.Module):

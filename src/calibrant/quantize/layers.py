@@ -19,7 +19,7 @@ from calibrant.core.qparams import QParams
 from calibrant.graph.graph import Graph, Node
 from calibrant.ops import clamp_bounds, clamp_codes
 from calibrant.ops.pool import mean_multiplier
-from calibrant.quantize.straight import divide_round, requantize, round_codes
+from calibrant.quantize.straight_through import divide_round, requantize, round_codes
 
 MAX_BIAS = 2.0**31 - 256  # the largest float32 below 2^31 with room for one rounding
 Record = dict[str, tuple[Tensor, Tensor]]

@@ -21,7 +21,8 @@ from calibrant.artifact.write import to_bytes
 from calibrant.core import nibbles
 from calibrant.core.dtype import pack, unpack, weight_range
 from calibrant.core.errors import ArtifactError, ManifestError, SignatureError
-from calibrant.core.records import Coreset, FlipSettings
+from calibrant.core.settings import FlipSettings
+from calibrant.core.statistics import Coreset
 
 
 def assert_same(a: object, b: object) -> None:

@@ -9,8 +9,7 @@ from artifacts import make_artifact, make_sparse_artifact
 from calibrant import autodiff, plan
 from calibrant.artifact import read, write
 from calibrant.core.errors import ManifestError
-from calibrant.runtime.engine import Engine
-from calibrant.runtime.training import Trainer
+from calibrant.engine import Engine, Trainer
 
 
 def test_a_training_step_comes_back_as_it_was(tmp_path):

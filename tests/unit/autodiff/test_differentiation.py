@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from calibrant.autodiff import Scheme, bias_only, classifier, differentiate, full, last, published
 from calibrant.autodiff.gradients import RULES
 from calibrant.core.errors import ModelError
-from calibrant.core.records import Program, Tensor, View
+from calibrant.core.program import Program, Tensor, View
 from calibrant.core.rng import generator
 from calibrant.core.training import BUFFER_DTYPES, STEP_KINDS
 from calibrant.plan import lower, schedule

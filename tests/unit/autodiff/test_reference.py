@@ -12,11 +12,10 @@ from calibrant.autodiff import Scheme, differentiate, full
 from calibrant.autodiff.reference import Reference, trained_indices
 from calibrant.core.logits import logits
 from calibrant.core.rng import generator
+from calibrant.engine import Engine, Trainer
 from calibrant.graph.graph import Graph
 from calibrant.plan import lower, schedule
 from calibrant.quantize import annotate, observe_ranges, to_integer
-from calibrant.runtime.engine import Engine
-from calibrant.runtime.training import Trainer
 from random_graphs import Sketch, random_annotated, random_input
 
 TOLERANCE = 1e-4  # of the largest gradient of a slice; float32 sums against float64

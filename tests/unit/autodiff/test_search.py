@@ -9,7 +9,7 @@ import pytest
 
 from calibrant.autodiff import Contributions, extra_memory, random_search, search
 from calibrant.core.errors import BudgetError, ModelError
-from calibrant.core.records import Layer, Op, Program, Tensor
+from calibrant.core.program import Layer, Op, Program, Tensor
 from calibrant.core.rng import generator
 from calibrant.plan import lower
 from calibrant.zoo import load_tinyml

@@ -7,7 +7,7 @@ from calibrant.autodiff import Scheme, bias_only, classifier, extra_memory, full
 from calibrant.autodiff.schemes import check
 from calibrant.autodiff.selection import select, selectable, selected_count
 from calibrant.core.errors import ModelError
-from calibrant.core.records import Layer
+from calibrant.core.program import Layer
 from programs import Conv
 
 

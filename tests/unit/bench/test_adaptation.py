@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 
 from calibrant import artifact as files
-from calibrant.bench import baselines, qcore_paper, training
+from calibrant.bench import baselines, qcore_paper
 from calibrant.bench.adaptation import RESET_EVERY, UPDATERS, Adaptation, Deployed, steps_of
-from calibrant.core.records import FlipSettings
+from calibrant.core.settings import FlipSettings
+from calibrant.pipeline import float_training
 from deployments import deployment
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    with training.threads(1):
+    with float_training.threads(1):
         yield
 
 

@@ -9,16 +9,16 @@ from torch import nn
 
 import networks
 from calibrant import frontend, passes
-from calibrant.bench import training
 from calibrant.bench.baselines import BatchNormStatistics, normalized_layers
 from calibrant.core.rng import generator
+from calibrant.pipeline import float_training
 from calibrant.quantize import FakeQuantNet
 from deployments import deployment
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    with training.threads(1):
+    with float_training.threads(1):
         yield
 
 

@@ -8,23 +8,23 @@ import pytest
 import torch
 from torch import nn
 
-from calibrant.bench import training
+from calibrant import updaters
 from calibrant.bench.baselines import RandomFlips, TrueFlips, decode
 from calibrant.core.errors import DataError
 from calibrant.core.fmath import LOSS_ONE
 from calibrant.core.qparams import QParams
 from calibrant.core.rng import generator
 from calibrant.core.window import encode
-from calibrant.runtime import updaters
-from calibrant.runtime.accumulation import AccumulatingUpdater
-from calibrant.runtime.engine import Engine
-from calibrant.runtime.evaluation import Samples, State
+from calibrant.engine import Engine
+from calibrant.pipeline import float_training
+from calibrant.updaters.accumulated_flips import AccumulatedFlips
+from calibrant.updaters.base import Evaluation, Samples
 from deployments import deployment
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    with training.threads(1):
+    with float_training.threads(1):
         yield
 
 
@@ -53,7 +53,7 @@ def observed(small, importance):
     """An engine at the artifact's weights, weighted samples, and what they give."""
     program, constants = small.prepared.artifact.program, small.prepared.artifact.constants
     engine, samples = Engine(program, constants), Samples(encoded(small), small.target[1], importance)
-    return engine, State.of(engine, engine.weights, engine.bias, samples, program, constants), samples
+    return engine, Evaluation.of(engine, engine.weights, engine.bias, samples, program, constants), samples
 
 
 def test_true_directions_lower_the_loss_and_random_ones_do_not(small):
@@ -118,7 +118,7 @@ def test_codes_become_what_the_network_sees():
 def test_signals_from_channel_sums_are_nearly_those_of_back_propagation(small):
     artifact = small.prepared.artifact
     seen = observed(small, np.ones(len(small.target[1]), np.int64))
-    updater = AccumulatingUpdater(artifact.program, artifact.constants, artifact.coreset, settings(small))
+    updater = AccumulatedFlips(artifact.program, artifact.constants, artifact.coreset, settings(small))
     estimated = updater._slopes(*seen)
     true = TrueFlips(artifact, settings(small), small.prepared.net)._slopes(*seen)
     for layer in artifact.program.layers:

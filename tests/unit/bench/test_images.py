@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from calibrant import pipeline
-from calibrant.bench import qcore, recipes, training
+from calibrant.bench import qcore, recipes
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.qcore.options import plan
 from calibrant.bench.recipes import Recipe
-from calibrant.bench.workspace import Workspace
 from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import DataError, ModelError
 from calibrant.data import DATASETS
+from calibrant.pipeline import float_training, torch_model
 from pictures import write_pictures
 
 
@@ -81,8 +81,8 @@ def test_a_recipe_reaches_training_and_fine_tuning(folder, tmp_path, monkeypatch
         raise DataError("stop here")
 
     monkeypatch.setitem(recipes.RECIPES, "cifar10", Recipe(steps=5, rate=1e-3, shift=1, mirror=True, finetune={4: 9}))
-    monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(pipeline, "prepare", prepare)
+    monkeypatch.setattr(float_training, "train", train)
+    monkeypatch.setattr(torch_model, "prepare", prepare)
     job = plan(options(folder, tmp_path), folder)[0].quantization
     workspace = Workspace(tmp_path)
     qcore.train(workspace, folder, job.training)

@@ -5,7 +5,7 @@ import pytest
 
 from calibrant.bench.qcore.labels import Labeler, check_regime, label_count
 from calibrant.core.errors import DataError
-from calibrant.core.records import UpdateReport
+from calibrant.core.reports import UpdateReport
 
 X, Y = np.arange(20, dtype=np.float32)[:, None], np.arange(20) % 3
 REPORT = UpdateReport(1, "committed", "", samples=20, labels=0, milliseconds=0.0, updater="flip")

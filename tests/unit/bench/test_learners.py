@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from calibrant.bench import training
 from calibrant.bench.adaptation import core
 from calibrant.bench.baselines import LEARNERS, BackPropagation, Rehearsal
 from calibrant.bench.baselines.a_gem import projected
@@ -15,6 +14,7 @@ from calibrant.bench.baselines.camel import cover
 from calibrant.bench.baselines.er_ace import restricted
 from calibrant.bench.baselines.learner import BATCH, BYTES_PER_PARAMETER, saved_bytes
 from calibrant.core.rng import generator
+from calibrant.pipeline import float_training
 from deployments import deployment
 
 CORE = 12
@@ -22,7 +22,7 @@ CORE = 12
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    with training.threads(1):  # several are slower on networks this small
+    with float_training.threads(1):  # several are slower on networks this small
         yield
 
 

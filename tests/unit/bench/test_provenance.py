@@ -2,8 +2,8 @@
 
 import pytest
 
-from calibrant.bench import provenance
-from calibrant.bench.provenance import code_digest, meaning
+from calibrant.bench.harness import provenance
+from calibrant.bench.harness.provenance import code_digest, meaning
 from calibrant.bench.qcore import jobs
 from calibrant.bench.sparse import jobs as sparse
 

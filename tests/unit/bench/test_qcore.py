@@ -11,8 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibrant.bench import provenance, qcore
-from calibrant.bench.qcore import jobs, network, options, scene
+from calibrant.bench import qcore
+from calibrant.bench.harness import provenance
+from calibrant.bench.qcore import datasets, jobs, network, options
 from calibrant.core.errors import DataError
 from calibrant.core.version import VERSION
 from subjects import write_subject
@@ -212,7 +213,7 @@ def test_a_source_streams_its_own_later_segments(folder):
     some = quick(folder, "unused", source=(1,), target=(1,), updaters=("flip",), windows=None, window=7)
     (cell,) = options.plan(some, folder)
     assert cell.quantization.training.part == "earlier"
-    seen = scene.load(folder, cell)
+    seen = datasets.load(folder, cell)
     assert len(seen.train[1]) == 3 * 24
     assert len(seen.stream) == 3 * 24 // 7
     streamed = np.concatenate([x for x, _ in seen.stream])

@@ -1,6 +1,6 @@
 """The paper's network learns, its flips last and stay in range, and the coreset is renewed by misses."""
 
-from functools import cache
+import functools
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ import torch
 
 import networks
 from calibrant import frontend, passes
-from calibrant.bench import training
-from calibrant.bench.qcore_paper import BitFlipNetwork, BitFlipping, Form, Settings, covered, kept, learn
+from calibrant.bench.qcore_paper import BitFlipNetwork, BitFlipping, Form, Settings, cache, covered, learn
 from calibrant.bench.qcore_paper.calibration import calibrate, fit, layer_inputs
 from calibrant.bench.qcore_paper.device import miss_weights, redraw
 from calibrant.core.dtype import weight_range
 from calibrant.core.errors import ModelError
 from calibrant.core.rng import generator
+from calibrant.pipeline import float_training
 from calibrant.quantize import FakeQuantNet, annotate, observe_ranges
 
 QUICK = Settings(trajectories=1, records=2, inner=2, updates=10)
@@ -23,11 +23,11 @@ CORE = 6
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    with training.threads(1):
+    with float_training.threads(1):
         yield
 
 
-@cache
+@functools.cache
 def quantized(name="cnn", bits=4):
     """A quantized network with a coreset of six and a window of thirty, labeled by chance."""
     model, example = networks.network(name)
@@ -214,23 +214,23 @@ def test_trained_networks_are_kept_beside_the_artifact(tmp_path, monkeypatch):
     net, core, _ = quantized("inception")
     path = tmp_path / "model.cal"
     path.write_bytes(b"one artifact")
-    first = kept.load_or_learn(path, net, *core, settings=QUICK, seed=1)
+    first = cache.load_or_learn(path, net, *core, settings=QUICK, seed=1)
 
     def refuse(*args, **kwargs):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(kept, "learn", refuse)
-    again = kept.load_or_learn(path, net, *core, settings=QUICK, seed=1)
+    monkeypatch.setattr(cache, "learn", refuse)
+    again = cache.load_or_learn(path, net, *core, settings=QUICK, seed=1)
     assert list(again) == list(first)
     for form in first:
         for key, value in first[form].state_dict().items():
             assert torch.equal(again[form].state_dict()[key], value)
     for changed in ({"seed": 2}, {"settings": Settings(updates=3)}):
         with pytest.raises(AssertionError, match="trained again"):
-            kept.load_or_learn(path, net, *core, **{"settings": QUICK, "seed": 1} | changed)
+            cache.load_or_learn(path, net, *core, **{"settings": QUICK, "seed": 1} | changed)
     path.write_bytes(b"another")
     with pytest.raises(AssertionError, match="trained again"):
-        kept.load_or_learn(path, net, *core, settings=QUICK, seed=1)
+        cache.load_or_learn(path, net, *core, settings=QUICK, seed=1)
 
 
 def test_added_bytes_count_networks_coreset_and_window():

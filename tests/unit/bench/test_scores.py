@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from calibrant.bench import scores
+from calibrant.bench.reports import scores
 from calibrant.core.rng import generator
 
 

@@ -7,15 +7,14 @@ import torch
 from calibrant import plan, zoo
 from calibrant.autodiff import Scheme, differentiate, named
 from calibrant.bench.sparse import augment, costs
-from calibrant.bench.sparse.cut import cut, position, split
 from calibrant.bench.sparse.fit import Recipe, diverged, fit, rate_at
-from calibrant.bench.sparse.integers import IntegerLearner
-from calibrant.bench.sparse.reals import RealLearner
-from calibrant.bench.sparse.twin import Twin, real
+from calibrant.bench.sparse.float_learner import RealLearner
+from calibrant.bench.sparse.float_network import Twin, real
+from calibrant.bench.sparse.integer_learner import IntegerLearner
 from calibrant.core.errors import ModelError
-from calibrant.core.records import Op
-from calibrant.runtime.engine import Engine
-from calibrant.runtime.training import Trainer
+from calibrant.core.program import Op
+from calibrant.engine import Engine, Trainer
+from calibrant.plan.cut import cut, position, split
 from tinyml import BACKBONE, SIZE, write_network
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibrant.autodiff import Scheme
-from calibrant.bench import results, sparse
+from calibrant.bench import sparse
+from calibrant.bench.reports import page
 from calibrant.bench.sparse import jobs, options, rates, row, schemes, search, table
 from calibrant.core.errors import BudgetError, DataError
 from tinyml import BACKBONE, write_folder
@@ -115,7 +116,7 @@ def test_what_a_budget_does_not_hold_is_marked(folder, tmp_path):
 
 def test_the_results_page_takes_its_tables(folder, tmp_path):
     result = sparse.run(quick(folder, tmp_path / "small", schemes=("last-2",)))
-    text = results.page("{{table:small}}\n\n{{against:small}}", tmp_path)
+    text = page.page("{{table:small}}\n\n{{against:small}}", tmp_path)
     assert table.rows(result) in text
     assert table.differences(result["rows"]) in text
     assert f"{result['protocol']['command'][:40]}" in text

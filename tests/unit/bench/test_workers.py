@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from calibrant.bench import provenance, workers
-from calibrant.bench.cluster import attempt_here
-from calibrant.bench.job import Failure
+from calibrant.bench.harness import provenance, workers
+from calibrant.bench.harness.cluster import attempt_here
+from calibrant.bench.harness.job import Failure
 from calibrant.core.errors import DataError
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from calibrant import Budget
 from calibrant.core.errors import DataError
-from calibrant.core.records import Preprocess, Reference
 from calibrant.core.rng import generator
+from calibrant.core.statistics import FeatureStatistics, Preprocess
 
 
 def test_standardization_survives_a_constant_channel():
@@ -18,7 +18,7 @@ def test_standardization_survives_a_constant_channel():
 
 
 def test_a_reference_holds_what_half_precision_can():
-    held = Reference.of(np.array([1 / 3, -254.9]), np.array([2.0, -1e-17]))
+    held = FeatureStatistics.of(np.array([1 / 3, -254.9]), np.array([2.0, -1e-17]))
     assert held.mean.dtype == held.std.dtype == np.float32
     assert held.std.tolist() == [np.float16(2**0.5), 0]  # a variance below 0 is rounding
     assert np.array_equal(held.mean, held.mean.astype(np.float16))

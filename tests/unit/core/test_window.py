@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from calibrant.core.errors import DataError
+from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams
-from calibrant.core.records import Preprocess, Tensor
+from calibrant.core.statistics import Preprocess
 from calibrant.core.window import check_labels, check_window, encode, keep_labels
 
 SERIES = Tensor("x", 1, 5, 3, 0.1, -10)

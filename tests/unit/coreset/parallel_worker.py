@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from calibrant.bench import training
 from calibrant.core.rng import generator
 from calibrant.coreset import MissCounter, parallel, select
+from calibrant.pipeline import float_training
 
 SHARDS = (1, 2, 3)
 
@@ -26,7 +26,7 @@ def chosen(shards: int) -> dict[str, np.ndarray]:
     layers = (nn.Conv1d(3, 8, 5), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.AdaptiveAvgPool1d(1), nn.Flatten())
     counter = MissCounter(x, y, batch=50)
     with parallel.threads(1):  # one shard in one process takes the caller's number
-        net = training.train(
+        net = float_training.train(
             nn.Sequential(*layers, nn.Linear(8, 3)),
             x,
             y,

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from calibrant import pipeline
 from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
 from calibrant.coreset import RULES, parallel, select
+from calibrant.pipeline import torch_model
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def problem():
 
 
 def prepared(problem, rule, **options):
-    return pipeline.prepare(*problem, coreset=9, coreset_rule=rule, epochs=0, standardize=False, **options).artifact
+    return torch_model.prepare(*problem, coreset=9, coreset_rule=rule, epochs=0, standardize=False, **options).artifact
 
 
 def rows(artifact, problem):

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from calibrant.core.errors import StateError
-from calibrant.core.records import Delta
-from calibrant.memory.delta import apply, difference, join, negative, pack, unpack
+from calibrant.memory.delta import Delta, apply, difference, join, negative, pack, unpack
 
 COUNT, CHANNELS = 12, 5
 weights = hnp.arrays(np.int8, COUNT)

@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from calibrant.core.errors import BudgetError, StateError
 from calibrant.core.nibbles import rounded
-from calibrant.core.records import Coreset
 from calibrant.core.rng import generator
+from calibrant.core.statistics import Coreset
 from calibrant.memory import samples
-from calibrant.memory.coreset import Pool, redrawn
+from calibrant.memory.replay import ReplayBuffer, resample
 from calibrant.memory.store import Store
 
 SHAPE = (1, 6, 3)
@@ -32,17 +32,17 @@ def codes(n: int, seed: int) -> np.ndarray:
 BASE = Coreset(codes(5, 0), np.arange(5, dtype=np.int64) % CLASSES)
 
 
-def grown(pool: Pool, seed: int, n: int = 4, capacity: int = 8) -> Pool:
+def grown(pool: ReplayBuffer, seed: int, n: int = 4, capacity: int = 8) -> ReplayBuffer:
     """The pool after a window of `n` samples."""
     y = generator(seed, "labels").integers(0, CLASSES, n).astype(np.int64)
-    return redrawn(pool, pool.of_stream(codes(n, seed), y, version=0), capacity, 0.5)
+    return resample(pool, pool.of_stream(codes(n, seed), y, version=0), capacity, 0.5)
 
 
-def same(a: Pool, b: Pool) -> bool:
+def same(a: ReplayBuffer, b: ReplayBuffer) -> bool:
     return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
 
 
-def file_with(path: Path, base: Coreset = BASE, windows: int = 2) -> Pool:
+def file_with(path: Path, base: Coreset = BASE, windows: int = 2) -> ReplayBuffer:
     with Store.open(path, **MARKS) as store:
         pool = store.coreset(base, CLASSES)
         for seed in range(1, windows + 1):
@@ -92,9 +92,9 @@ def test_a_coreset_is_read_as_it_was_written(tmp_path: Path, bits: int):
 
 def test_until_it_is_redrawn_the_coreset_is_the_artifacts():
     with Store.open(None, **MARKS) as store:
-        assert same(store.coreset(BASE, CLASSES), Pool.of(BASE))
-        store.record("skipped", {}, coreset=Pool.of(BASE))
-        assert same(store.coreset(BASE, CLASSES), Pool.of(BASE))
+        assert same(store.coreset(BASE, CLASSES), ReplayBuffer.of(BASE))
+        store.record("skipped", {}, coreset=ReplayBuffer.of(BASE))
+        assert same(store.coreset(BASE, CLASSES), ReplayBuffer.of(BASE))
 
 
 def test_only_what_changed_is_written():
@@ -271,11 +271,11 @@ def test_what_is_forgotten_leaves_no_bytes(tmp_path: Path):
         everything = b"".join(p.read_bytes() for p in sorted(tmp_path.iterdir()))
         assert not [code for code in [*known, waiting] if code in everything or code[-16:] in everything]
         assert not [code for code in gone if code[-16:] in everything]  # nor those that had left before
-        assert same(store.coreset(BASE, CLASSES), Pool.of(BASE))
+        assert same(store.coreset(BASE, CLASSES), ReplayBuffer.of(BASE))
         assert store.events()[-1].detail == {"samples": len(known), "windows": 1}
         with pytest.raises(StateError, match="labeled before or dropped"):
             store.deferred(1, SHAPE)
-        store.record("rejected", {}, coreset=grown(Pool.of(BASE), 3))
+        store.record("rejected", {}, coreset=grown(ReplayBuffer.of(BASE), 3))
         assert store.forget() == 3
         assert store.forget() == 0
 
@@ -302,7 +302,7 @@ def test_samples_count_against_the_storage_budget():
         pool = store.coreset(BASE, CLASSES)
         big = pool.of_stream(codes(2000, 1), np.zeros(2000, np.int64), 0)
         with pytest.raises(BudgetError, match="over"):
-            store.record("rejected", {}, coreset=redrawn(pool, big, 2000, 0.5))
+            store.record("rejected", {}, coreset=resample(pool, big, 2000, 0.5))
         assert same(store.coreset(BASE, CLASSES), pool)
         with pytest.raises(BudgetError, match="over"):
             store.defer(codes(4000, 1))

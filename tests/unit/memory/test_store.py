@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from calibrant.core.errors import BudgetError, StateError
 from calibrant.core.rng import generator
-from calibrant.memory import chain
+from calibrant.memory import delta_chain
 from calibrant.memory import store as store_module
 from calibrant.memory.delta import difference, weights_sha256
 from calibrant.memory.store import Store
@@ -121,11 +121,11 @@ TestAgainstAList.settings = settings(max_examples=15, stateful_step_count=12, de
 def test_replay_stays_short_however_long_the_history():
     with open_store(None) as store:
         history = [BASE]
-        for i in range(3 * chain.MAX_CHAIN):
+        for i in range(3 * delta_chain.MAX_CHAIN):
             history.append(changed(history[-1], i))
             commit(store, history[-2], history[-1], i)
-        lengths = [len(chain.read(store._connection, "state", n)) for n in range(len(history))]
-        assert max(lengths) == chain.MAX_CHAIN
+        lengths = [len(delta_chain.read(store._connection, "state", n)) for n in range(len(history))]
+        assert max(lengths) == delta_chain.MAX_CHAIN
         assert all(equal(store.weights_at(n, *BASE), history[n]) for n in range(len(history)))
 
 

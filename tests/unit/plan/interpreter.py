@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.fixedpoint import divide_round, requantize, round_shift
-from calibrant.core.records import Constants, Op, Program
+from calibrant.core.program import Constants, Op, Program
 
 Codes = NDArray[np.int64]  # [height, width, channels]
 

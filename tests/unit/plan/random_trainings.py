@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from calibrant.core.records import Program
+from calibrant.core.program import Program
 from calibrant.core.rng import generator
 from calibrant.core.training import Buffer, Slice, Step, Training
 from calibrant.plan import accesses, lower

@@ -6,7 +6,7 @@ import pytest
 from random_trainings import Backward, random_training
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Tensor, View
+from calibrant.core.program import Tensor, View
 from calibrant.plan import accesses
 from calibrant.plan.accesses import Area, areas_of
 

@@ -9,12 +9,12 @@ import pytest
 from interpreter import Interpreter
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Op, Program, Tensor
+from calibrant.core.program import Op, Program, Tensor
 from calibrant.core.rng import generator
+from calibrant.engine import Engine
 from calibrant.plan import compact, lower
 from calibrant.plan.check import check
 from calibrant.quantize import to_integer
-from calibrant.runtime.engine import Engine
 from random_graphs import random_annotated
 
 PROGRAMS = [lower(to_integer(random_annotated(seed)[0])) for seed in range(30)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Op, Program, Tensor
+from calibrant.core.program import Op, Program, Tensor
 from calibrant.plan import lower
 from calibrant.plan.check import check
 from calibrant.quantize import to_integer

@@ -8,7 +8,7 @@ from random_trainings import shuffled
 from calibrant.autodiff import Scheme, differentiate
 from calibrant.autodiff.reference import Reference
 from calibrant.core.errors import ModelError
-from calibrant.core.records import Constants, Program
+from calibrant.core.program import Constants, Program
 from calibrant.core.rng import generator
 from calibrant.core.training import Training
 from calibrant.plan import lower, schedule

@@ -13,7 +13,7 @@ from random_trainings import Backward, random_training, shuffled
 
 from calibrant.autodiff import differentiate, published
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Layer, Op, Program, Tensor
+from calibrant.core.program import Layer, Op, Program, Tensor
 from calibrant.core.training import Training
 from calibrant.plan import accesses, check_training, compact, lower, report, schedule
 from calibrant.plan.order import live

@@ -10,7 +10,7 @@ import pytest
 from random_trainings import Backward, random_training
 
 from calibrant.core.errors import PlanError
-from calibrant.core.records import Layer, Op, Program, Tensor, View
+from calibrant.core.program import Layer, Op, Program, Tensor, View
 from calibrant.core.training import Buffer, Slice, Step, Training
 from calibrant.plan import check_training, schedule
 

@@ -14,14 +14,14 @@ from interpreter import Interpreter
 
 from calibrant.autodiff import differentiate, published
 from calibrant.core.errors import ModelError, PlanError
-from calibrant.core.records import Constants, Op, Program, Tensor, View
+from calibrant.core.program import Constants, Op, Program, Tensor, View
 from calibrant.core.rng import generator
+from calibrant.engine import Engine
 from calibrant.plan import check_training, compact, lower, report, schedule
 from calibrant.plan.check import check
 from calibrant.plan.stripes import choose, split
 from calibrant.plan.workload import program_macs
 from calibrant.quantize import annotate, to_integer
-from calibrant.runtime.engine import Engine
 from calibrant.zoo import load_tinyml
 from random_graphs import Sketch
 

@@ -1,4 +1,4 @@
-"""The judgment on new weights, and which samples it is made on."""
+"""The decision on new weights, and which samples it is made on."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from calibrant.core.errors import DataError, ModelError
+from calibrant.engine import Engine
 from calibrant.graph import interp
 from calibrant.plan.lower import lower
-from calibrant.runtime.engine import Engine
 from calibrant.zoo import load_tinyml
 
 FOLDER = Path(os.environ.get("CALIBRANT_DATA", Path(__file__).parents[4] / "shared" / "data"))

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from calibrant import frontend, passes, quantize, zoo
-from calibrant.bench import training
 from calibrant.core.errors import ModelError
+from calibrant.pipeline import float_training
 from calibrant.zoo.omniscale_cnn import OmniScaleLayer, kernel_lengths
 
 SHAPES = {
@@ -21,7 +21,7 @@ SHAPES = {
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    with training.threads(1):  # several are slower on networks this small
+    with float_training.threads(1):  # several are slower on networks this small
         yield
 
 

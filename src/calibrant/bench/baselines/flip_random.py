@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.artifact import Artifact
-from calibrant.core.records import FlipSettings
 from calibrant.core.rng import generator
-from calibrant.runtime.accumulation import AccumulatingUpdater
+from calibrant.core.settings import FlipSettings
+from calibrant.updaters.accumulated_flips import AccumulatedFlips
 
 
-class RandomFlips(AccumulatingUpdater):
+class RandomFlips(AccumulatedFlips):
     """Every step's gradient, of weights and of biases, is drawn anew from a normal distribution.
 
     Its size does not matter, as the updater divides gradients by their own root mean square.

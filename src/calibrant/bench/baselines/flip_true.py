@@ -13,16 +13,16 @@ from calibrant.artifact import Artifact
 from calibrant.bench.baselines.codes import decode
 from calibrant.bench.baselines.learner import BATCH, saved_bytes
 from calibrant.core.fmath import ERROR_ONE
-from calibrant.core.records import FlipSettings
+from calibrant.core.settings import FlipSettings
 from calibrant.quantize import FakeQuantNet
 from calibrant.quantize.layers import Weighted
-from calibrant.runtime.accumulation import AccumulatingUpdater
-from calibrant.runtime.evaluation import Calibratable, Samples, State
+from calibrant.updaters.accumulated_flips import AccumulatedFlips
+from calibrant.updaters.base import AdaptableEngine, Evaluation, Samples
 
 BYTES_PER_PARAMETER = 8  # float32: value and gradient
 
 
-class TrueFlips(AccumulatingUpdater):
+class TrueFlips(AccumulatedFlips):
     """Gradients come from back-propagation through the fake-quantized network at the engine's present codes.
 
     Parameters
@@ -51,7 +51,7 @@ class TrueFlips(AccumulatingUpdater):
         return BYTES_PER_PARAMETER * count + saved_bytes(self._net, lambda: self._net(x))
 
     def _slopes(
-        self, engine: Calibratable, state: State, samples: Samples
+        self, engine: AdaptableEngine, state: Evaluation, samples: Samples
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Gradients of the mean loss by the real values of weights and biases."""
         self._load(state)
@@ -70,7 +70,7 @@ class TrueFlips(AccumulatingUpdater):
         biases = [_gradient(self._steps[layer.name].bias) for layer in self.program.layers]
         return np.concatenate(weights), np.concatenate(biases)
 
-    def _load(self, state: State) -> None:
+    def _load(self, state: Evaluation) -> None:
         """Put the engine's codes into the network; a linear layer's kernel is flat there."""
         kernels = {}
         for layer in self.program.layers:

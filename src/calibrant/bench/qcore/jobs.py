@@ -11,18 +11,36 @@ from dataclasses import dataclass, field
 
 import torch
 
-from calibrant.bench.provenance import code_digest
+from calibrant.bench.harness.provenance import code_digest
 from calibrant.bench.recipes import Recipe
 
-TRAINING = ("core/rng", "data", "zoo", "coreset/parallel", "bench/training", "bench/recipes", "bench/qcore/network")
+TRAINING = (
+    "core/rng",
+    "data",
+    "zoo",
+    "coreset/parallel",
+    "pipeline/float_training",
+    "bench/recipes",
+    "bench/qcore/network",
+)
 COUNTING = ("quantize", "coreset")
 PREPARING = (
     *("core", "ops", "graph", "frontend", "passes", "quantize", "coreset", "feedback", "plan", "artifact"),
-    *("runtime/engine", "pipeline", "bench/qcore/preparation"),
+    *("engine", "policy/feature_distance", "pipeline", "bench/qcore/preparation"),
 )
 ADAPTING = (
-    *("*", "runtime", "memory", "policy", "bench/adaptation", "bench/baselines", "bench/qcore_paper", "bench/scores"),
-    *("bench/qcore/row", "bench/qcore/scene", "bench/qcore/labels"),
+    *(
+        "*",
+        "engine",
+        "updaters",
+        "memory",
+        "policy",
+        "session",
+        "bench/adaptation",
+        "bench/baselines",
+        "bench/qcore_paper",
+    ),
+    *("bench/reports/scores", "bench/qcore/row", "bench/qcore/datasets", "bench/qcore/labels"),
 )
 
 ALL, EARLIER = "all", "earlier"  # parts of the source's training split

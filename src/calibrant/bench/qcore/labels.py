@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibrant.bench.adaptation import Adaptation
 from calibrant.core.errors import DataError
-from calibrant.core.records import UpdateReport
+from calibrant.core.reports import UpdateReport
 from calibrant.core.rng import generator
 from calibrant.core.window import UNLABELED
 

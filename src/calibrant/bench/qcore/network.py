@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from calibrant import coreset, data, zoo
-from calibrant.bench import training
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.qcore.jobs import EARLIER, Counting, Training
 from calibrant.bench.recipes import recipe
-from calibrant.bench.workspace import Workspace
-from calibrant.core.records import Preprocess
+from calibrant.core.statistics import Preprocess
+from calibrant.pipeline import float_training
 
 BATCH = 64
 
@@ -27,7 +27,7 @@ def train(workspace: Workspace, root: Path, job: Training | Counting) -> None:
     x, y = Preprocess.of(domain.x[rows]).apply(domain.x[rows]), domain.y[rows]
     counter = coreset.MissCounter(x, y) if isinstance(job, Counting) else None
     how = recipe(about.dataset)
-    net = training.train(
+    net = float_training.train(
         build(about, domain),
         x,
         y,

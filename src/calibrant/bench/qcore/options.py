@@ -9,17 +9,19 @@ from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
-from calibrant import coreset, data, pipeline, zoo
-from calibrant.bench import adaptation, workers
+from calibrant import coreset, data, zoo
+from calibrant.bench import adaptation
+from calibrant.bench.harness import workers
 from calibrant.bench.qcore.jobs import ALL, EARLIER, Cell, Quantization, Training
 from calibrant.bench.qcore.labels import CHOICES, check_regime
 from calibrant.bench.recipes import recipe
 from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import DataError
+from calibrant.pipeline import torch_model
 
 WINDOWS = 10
 WITHOUT_GATE = adaptation.ON_SERVER | {"none", "flip-random", "flip-true"}
-DEFAULT_RULE: str = inspect.signature(pipeline.prepare).parameters["coreset_rule"].default
+DEFAULT_RULE: str = inspect.signature(torch_model.prepare).parameters["coreset_rule"].default
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from calibrant import coreset, data, pipeline
+from calibrant import coreset, data
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.qcore.jobs import Counting, Quantization
 from calibrant.bench.qcore.network import build, source_rows
 from calibrant.bench.recipes import recipe
-from calibrant.bench.workspace import Workspace
+from calibrant.pipeline import torch_model
 
 
 def prepare(workspace: Workspace, root: Path, job: Quantization) -> None:
@@ -17,7 +18,7 @@ def prepare(workspace: Workspace, root: Path, job: Quantization) -> None:
     about = job.training
     domain = data.load(about.dataset, root, about.source)
     rows, held = source_rows(about, domain)
-    prepared = pipeline.prepare(
+    prepared = torch_model.prepare(
         workspace.load_module(asdict(about), build(about, domain)),
         domain.x[rows],
         domain.y[rows],

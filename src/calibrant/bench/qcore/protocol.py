@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from calibrant import data
-from calibrant.bench import report, workers
-from calibrant.bench.job import Failure, Run
+from calibrant.bench.harness import workers
+from calibrant.bench.harness.job import Failure, Run
+from calibrant.bench.harness.sheet import Progress, Sheet
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.qcore.jobs import Cell, Counting, Quantization, Training
 from calibrant.bench.qcore.network import train
 from calibrant.bench.qcore.options import Options, command, plan
 from calibrant.bench.qcore.preparation import needs_misses, prepare
 from calibrant.bench.qcore.row import adapt
-from calibrant.bench.sheet import Progress, Sheet
-from calibrant.bench.workspace import Workspace
+from calibrant.bench.reports import tables
 
 Job = TypeVar("Job", Training | Counting, Quantization, Cell)
 Result = TypeVar("Result")
@@ -70,7 +71,7 @@ class _Sheet(Sheet[Cell]):
     """The rows there are, and the jobs that the missing ones need."""
 
     def __init__(self, options: Options, cells: Sequence[Cell]) -> None:
-        super().__init__("qcore", _about(options, cells), cells, Workspace(Path(options.out)), report.write)
+        super().__init__("qcore", _about(options, cells), cells, Workspace(Path(options.out)), tables.write)
         self.afresh = not options.resume
 
     def missing(self) -> list[Cell]:

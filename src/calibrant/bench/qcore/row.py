@@ -12,18 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from calibrant.bench import adaptation, scores, training
-from calibrant.bench.qcore import scene
+from calibrant.bench import adaptation
+from calibrant.bench.harness.workspace import Workspace
+from calibrant.bench.qcore import datasets
 from calibrant.bench.qcore.jobs import Cell, Training
 from calibrant.bench.qcore.labels import Labeler
 from calibrant.bench.qcore.network import build
-from calibrant.bench.workspace import Workspace
-from calibrant.core.records import Preprocess
+from calibrant.bench.reports import scores
+from calibrant.core.statistics import Preprocess
+from calibrant.pipeline import float_training
 
 
 def adapt(workspace: Workspace, root: Path, job: Cell) -> dict[str, Any]:
     """Stream the target through one way of adapting, and keep the row."""
-    seen, about = scene.load(root, job), job.quantization.training
+    seen, about = datasets.load(root, job), job.quantization.training
     with adaptation.UPDATERS[job.updater](_deployed(workspace, job, seen)) as subject:
         labeler = Labeler(subject, job.labels, job.choice, job.delay, about.seed)
         before_source, before_target = _predict(subject, seen.source_test), _predict(subject, seen.target_test)
@@ -80,7 +82,7 @@ def _settings(job: Cell) -> dict[str, Any]:
     }
 
 
-def _deployed(workspace: Workspace, job: Cell, seen: scene.Scene) -> adaptation.Deployed:
+def _deployed(workspace: Workspace, job: Cell, seen: datasets.Scene) -> adaptation.Deployed:
     settings, about = asdict(job.quantization), job.quantization.training
     return adaptation.Deployed(
         workspace.artifact_path(settings),
@@ -97,17 +99,17 @@ def _deployed(workspace: Workspace, job: Cell, seen: scene.Scene) -> adaptation.
     )
 
 
-def _float_net(workspace: Workspace, about: Training, seen: scene.Scene) -> nn.Module:
+def _float_net(workspace: Workspace, about: Training, seen: datasets.Scene) -> nn.Module:
     return workspace.load_module(asdict(about), build(about, seen.source))
 
 
-def _predict(subject: adaptation.Adaptation, samples: scene.Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _predict(subject: adaptation.Adaptation, samples: datasets.Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Predicted and true classes."""
     return subject.predict(samples[0]), samples[1]
 
 
-def _float_accuracies(workspace: Workspace, job: Cell, seen: scene.Scene) -> dict[str, float]:
+def _float_accuracies(workspace: Workspace, job: Cell, seen: datasets.Scene) -> dict[str, float]:
     """What the network could do before it was quantized."""
     net, preprocess = _float_net(workspace, job.quantization.training, seen), Preprocess.of(seen.train[0])
     tests = {"accuracy_float_source": seen.source_test, "accuracy_float_target": seen.target_test}
-    return {name: training.accuracy(net, preprocess.apply(x), y) for name, (x, y) in tests.items()}
+    return {name: float_training.accuracy(net, preprocess.apply(x), y) for name, (x, y) in tests.items()}

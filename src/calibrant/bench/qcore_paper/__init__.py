@@ -22,9 +22,9 @@ Campos, Yang, Kieu, Zhang, Guo, Jensen, "QCore: Data-Efficient, On-Device Contin
 PVLDB 17(11), 2024.
 """
 
+from calibrant.bench.qcore_paper.cache import load_or_learn
 from calibrant.bench.qcore_paper.calibration import Settings, learn
 from calibrant.bench.qcore_paper.device import PASSES, BitFlipping
-from calibrant.bench.qcore_paper.kept import load_or_learn
 from calibrant.bench.qcore_paper.network import SHARE, BitFlipNetwork, Form, covered
 
 __all__ = ["PASSES", "SHARE", "BitFlipNetwork", "BitFlipping", "Form", "Settings", "covered", "learn", "load_or_learn"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calibrant.core.records import Op, Program
+from calibrant.core.program import Op, Program
 from calibrant.core.training import Training
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import torch
 
-from calibrant.bench.provenance import code_digest
+from calibrant.bench.harness.provenance import code_digest
 from calibrant.bench.sparse.fit import Recipe
 
 CODE = (
-    *("core", "ops", "graph", "zoo/tinyml", "plan", "autodiff", "runtime/engine", "runtime/training"),
+    *("core", "ops", "graph", "zoo/tinyml", "plan", "autodiff", "engine"),
     *("data/archive", "data/cifar10", "data/resize", "data/task"),
-    *(f"bench/sparse/{name}" for name in ("augment", "costs", "cut", "fit", "integers", "reals", "row", "schemes")),
-    "bench/sparse/twin",
+    *(f"bench/sparse/{name}" for name in ("augment", "costs", "fit", "float_learner", "float_network")),
+    *(f"bench/sparse/{name}" for name in ("integer_learner", "row", "schemes")),
 )
 
 

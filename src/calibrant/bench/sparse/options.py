@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calibrant import autodiff, data
-from calibrant.bench import workers
+from calibrant.bench.harness import workers
 from calibrant.bench.sparse import rates, schemes
 from calibrant.bench.sparse.fit import Recipe
 from calibrant.bench.sparse.jobs import Cell, Subject

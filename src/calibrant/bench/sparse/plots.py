@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from calibrant.bench.pictures import INK, Series, bare, canvas, name_points
+from calibrant.bench.reports.plots import INK, Series, bare, canvas, name_points
 
 Row = Mapping[str, Any]
 COLORS = {"qas": "#0a7d5a", "qas-direct": "#1b4f9c", "plain": "#c2571a", "float": "#5f6b7a"}

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from calibrant import data
-from calibrant.bench import workers
-from calibrant.bench.job import Failure
-from calibrant.bench.sheet import Progress, Sheet
+from calibrant.bench.harness import workers
+from calibrant.bench.harness.job import Failure
+from calibrant.bench.harness.sheet import Progress, Sheet
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.sparse import table
 from calibrant.bench.sparse.jobs import Cell
 from calibrant.bench.sparse.options import Options, command, plan
 from calibrant.bench.sparse.row import train
 from calibrant.bench.sparse.search import searched
-from calibrant.bench.workspace import Workspace
 
 
 def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:

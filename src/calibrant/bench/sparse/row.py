@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from calibrant import data, plan, zoo
 from calibrant.autodiff import Scheme, differentiate, extra_memory
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.sparse import augment, costs
 from calibrant.bench.sparse.fit import Codes, Labels, Learner, diverged, fit
-from calibrant.bench.sparse.integers import IntegerLearner
+from calibrant.bench.sparse.float_learner import RealLearner
+from calibrant.bench.sparse.integer_learner import IntegerLearner
 from calibrant.bench.sparse.jobs import Cell, Subject
-from calibrant.bench.sparse.reals import RealLearner
 from calibrant.bench.sparse.schemes import METHODS, resolve
-from calibrant.bench.workspace import Workspace
-from calibrant.core.records import Constants, Program
+from calibrant.core.program import Constants, Program
 from calibrant.data.task import codes, subset
 
 FOLDER = "tinyml"  # of the networks, in the data folder

@@ -11,7 +11,8 @@ from calibrant import data, plan
 from calibrant.autodiff import Scheme, classifier, differentiate
 from calibrant.autodiff.contribution import SHARES, Contributions
 from calibrant.autodiff.search import search
-from calibrant.bench.job import Failure, Run
+from calibrant.bench.harness.job import Failure, Run
+from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.sparse import costs, rates
 from calibrant.bench.sparse.fit import Recipe
 from calibrant.bench.sparse.jobs import Cell, Subject
@@ -19,9 +20,8 @@ from calibrant.bench.sparse.options import Options
 from calibrant.bench.sparse.options import plan as plan_rows
 from calibrant.bench.sparse.row import network, train
 from calibrant.bench.sparse.schemes import spelled
-from calibrant.bench.workspace import Workspace
 from calibrant.core.errors import DataError
-from calibrant.core.records import Constants, Program
+from calibrant.core.program import Constants, Program
 
 LAYERS = 24  # of the backbone's last whose weights are analyzed: earlier ones cost more than their gain (tte, 3.5)
 COUNTS = (4, 8, 12, 16, 20, 24)

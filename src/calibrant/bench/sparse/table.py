@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from calibrant.bench.report import markdown
+from calibrant.bench.harness.workspace import write_text
+from calibrant.bench.reports.tables import markdown
 from calibrant.bench.sparse import plots
 from calibrant.bench.sparse.schemes import METHODS
-from calibrant.bench.workspace import write_text
 
 Row = Mapping[str, Any]
 

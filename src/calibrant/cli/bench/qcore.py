@@ -128,7 +128,7 @@ def qcore(
     Example: calibrant bench qcore --dataset dsa --source 1 --target 2 --bits 4 --seeds 0,1,2 --out results
     """
     from calibrant.bench import qcore as protocol
-    from calibrant.bench import report
+    from calibrant.bench.reports import tables
 
     if full and (source or target):
         raise DataError("--full: expected no --source and --target beside it, got them")
@@ -166,5 +166,5 @@ def qcore(
     if json:
         emit(result)
     else:
-        out.print(report.table(result), end="", markup=False)
+        out.print(tables.table(result), end="", markup=False)
     complain(result, target_folder)

@@ -24,9 +24,9 @@ def report(
 
     Example: calibrant bench report --runs OUT --out docs/results.md
     """
-    from calibrant.bench import results
-    from calibrant.bench.workspace import write_text
+    from calibrant.bench.harness.workspace import write_text
+    from calibrant.bench.reports import page
 
-    text = results.page(template.read_text(encoding="utf-8"), runs, partial)
-    write_text(target, results.NOTICE.format(template=template.name) + text)
+    text = page.page(template.read_text(encoding="utf-8"), runs, partial)
+    write_text(target, page.NOTICE.format(template=template.name) + text)
     out.print(f"{target}: {len(text.splitlines())} lines", markup=False)

@@ -1,0 +1,1 @@
+"""What protocols tell: scores, tables, plots, and the page of results."""

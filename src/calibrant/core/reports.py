@@ -1,0 +1,78 @@
+"""What a user is told: the outcome of an update, the report on a window, a row of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class UpdateOutcome:
+    """What an updater did to the engine's weights on one window, before verification.
+
+    `steps` tried, `accepted` kept, mean loss on window + coreset before and after, `flips` = weights that now differ.
+    `misses` int64[N]: how often a candidate got a sample wrong that the weights it came from got right.
+    """
+
+    updater: str
+    steps: int
+    accepted: int
+    loss_before: float
+    loss_after: float
+    flips: int
+    misses: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """What `Session.observe` returns.
+
+    `decision` is 'committed', 'rejected' (verification failed, weights restored; or earlier ones turned out to do
+    better and are in force again) or 'skipped' (nothing to learn from).
+    Accuracies are fractions in 0..1, None where no labels exist.
+    """
+
+    version: int
+    decision: str
+    reason: str
+    samples: int
+    labels: int
+    milliseconds: float
+    updater: str = "none"
+    flips: int = 0
+    steps: int = 0
+    accepted: int = 0
+    loss_before: float | None = None
+    loss_after: float | None = None
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    coreset_accuracy_before: float | None = None
+    coreset_accuracy_after: float | None = None
+
+    def summary(self) -> str:
+        """One line for a log."""
+        accuracy = ""
+        if self.accuracy_before is not None and self.accuracy_after is not None:
+            accuracy = f", accuracy {self.accuracy_before:.3f} -> {self.accuracy_after:.3f}"
+        return (
+            f"version {self.version} {self.decision} ({self.reason}): {self.flips} flips, {self.labels} of "
+            f"{self.samples} labeled{accuracy}, {self.milliseconds:.0f} ms"
+        )
+
+
+@dataclass(frozen=True)
+class Version:
+    """One row of the state's history."""
+
+    number: int
+    parent: int | None
+    created: str
+    updater: str
+    decision: str
+    flips: int
+    weights_sha256: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,106 @@
+"""What samples look like: statistics of a forward pass, and what the server keeps of the training data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Forward pass plus pooled statistics of N samples, all integers.
+
+    outputs int32[N, elements of the output tensor]; active int32[N, active_count]: output positions per channel of
+    layers and additions that are strictly inside the clamp; pooled int32[N, pooled_count]: sum over positions of
+    (input - zero_point).
+    """
+
+    outputs: NDArray[np.int32]
+    active: NDArray[np.int32]
+    pooled: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """The bit-flipping network: per layer, int8[classes, c_out] columns at the layer's channel_slice.
+
+    matrix int8[classes, channel_count]. Each layer has its own positive scale, but only the direction within a layer
+    matters to flips, so scales are kept for reports alone: scale float32[layers].
+    """
+
+    matrix: NDArray[np.int8]
+    scale: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Coreset:
+    """Samples that stand for the training data: x int8[n, height, width, channels] input codes, y int64[n].
+
+    `bits` 4: they are kept, and what a device adds to them, at four bits (`core.nibbles`); x is then rounded already.
+    """
+
+    x: NDArray[np.int8]
+    y: NDArray[np.int64]
+    bits: int = 8
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """What the training samples looked like inside the network, to tell a drifted window from a usual one.
+
+    mean and std float32[pooled_count]: over training samples, of each input channel's mean code minus zero point,
+    `Observation.pooled / Program.pooled_positions`. The artifact keeps half precision, so the values have it already.
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> Self:
+        """Moments float64[pooled_count], rounded to half precision."""
+        std = np.sqrt(np.maximum(variance, 0))
+        return cls(mean.astype(np.float16).astype(np.float32), std.astype(np.float16).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class InDistribution:
+    """How the model does on its training samples; `policy.drift_gate` compares windows with it.
+
+    `error`: share of them that it gets wrong. `distance` and `spread`: mean and standard deviation of their distance to
+    the nearest sample of the coreset, see `policy.feature_distance`; a spread of 0 says that these are unknown.
+    """
+
+    error: float = 0.0
+    distance: float = 0.0
+    spread: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Input standardization per channel, (x - mean) / std, before quantization; float32[channels] each.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0, 3.0], [5.0, 5.0]]], np.float32)
+    >>> Preprocess.of(x).apply(x).tolist()
+    [[[-1.0, 1.0], [0.0, 0.0]]]
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, x: NDArray[np.float32]) -> Self:
+        """The statistics of samples [N, channels, ...]; a constant channel deviates by 1."""
+        axes = (0, *range(2, x.ndim))
+        std = x.std(axis=axes, dtype=np.float64)
+        return cls(x.mean(axis=axes, dtype=np.float64).astype(np.float32), np.where(std > 0, std, 1).astype(np.float32))
+
+    def apply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardized samples, float32 of the shape of `x`."""
+        shape = (-1, *(1,) * (x.ndim - 2))
+        standardized: NDArray[np.float32] = (x - self.mean.reshape(shape)) / self.std.reshape(shape)
+        return standardized

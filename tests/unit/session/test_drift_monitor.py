@@ -1,0 +1,219 @@
+"""The gate in a session: windows without drift are left alone, the state remembers, reopening changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibrant.artifact import Artifact, write
+from calibrant.core.errors import StateError
+from calibrant.core.reports import UpdateReport
+from calibrant.core.settings import FlipSettings
+from calibrant.session import Session
+from deployments import CHANNELS, LENGTH, Samples, deployment
+
+Window = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("monitor") / "small.cal"
+    write(place, deployment().prepared.artifact)
+    return place
+
+
+@pytest.fixture(scope="module")
+def lenient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact whose coreset may be lost: lies can be learned."""
+    place = tmp_path_factory.mktemp("monitor") / "lenient.cal"
+    write(place, replace(deployment().prepared.artifact, thresholds={"coreset_drop": 1.0, "holdout": 0.0}))
+    return place
+
+
+def parts(samples: Samples, count: int) -> list[Window]:
+    order = np.random.default_rng(0).permutation(len(samples[1]))
+    return [(samples[0][rows], samples[1][rows]) for rows in np.array_split(order, count)]
+
+
+def weights(session: Session) -> bytes:
+    return session._engine.weights.tobytes() + session._engine.bias.tobytes()
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_source_is_left_alone(path: Path, labels: bool):
+    with Session.open(path) as session:
+        before = weights(session)
+        for x, y in parts(deployment().source, 6):
+            report = session.observe(x, y if labels else None)
+            assert (report.decision, report.version) == ("skipped", 0)
+            assert report.reason.startswith("gate: 0 of 25 wrong" if labels else "gate: distance")
+            assert report.accuracy_before == report.accuracy_after == (1.0 if labels else None)
+        assert weights(session) == before
+        detail = session._store.events()[-1].detail
+        assert detail["errors"] == 0
+        assert detail["distance"] < 2
+
+
+def test_another_domain_is_learned_and_then_left_alone(path: Path):
+    target = deployment().target
+    with Session.open(path) as session:
+        reports = [session.observe(x, y) for x, y in parts(target, 2) * 6]
+        assert reports[0].decision == "committed"
+        assert reports[-1].reason.startswith("gate: ")
+        assert (session.predict(target[0]) == target[1]).mean() > 0.95
+        assert session.versions()[1].metrics["errors"] > 10
+
+
+def test_without_labels_only_what_is_far_reaches_the_unsupervised(path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Session.open(path) as session:
+        asked = []
+        monkeypatch.setattr(session._unsupervised, "study", lambda x, *_: asked.append(len(x)) or "abstained")
+        for x, _ in parts(deployment().source, 6):
+            session.observe(x)
+        assert asked == []
+        for x, _ in parts(deployment().target, 2):
+            assert session.observe(x).reason == "abstained"
+        assert asked == [48, 48]
+
+
+def test_without_a_gate_every_window_is_learned_from(path: Path):
+    x, y = parts(deployment().source, 6)[0]
+    with Session.open(path, gate=False) as session:
+        assert not session.observe(x, y).reason.startswith("gate")
+
+
+def test_reopening_changes_nothing(path: Path, tmp_path: Path):
+    windows = parts(deployment().target, 4) * 3 + parts(deployment().source, 6)
+    settings = FlipSettings(form="pooled")
+    with Session.open(path, tmp_path / "through.db", settings=settings) as session:
+        through = [(r.decision, r.reason, r.version) for r in (session.observe(*w) for w in windows)]
+        kept = weights(session)
+    again = []
+    for window in windows:
+        with Session.open(path, tmp_path / "again.db", settings=settings) as session:
+            report = session.observe(*window)
+            again.append((report.decision, report.reason, report.version))
+            assert len(session.versions()) == report.version + 1
+    assert again == through
+    with Session.open(path, tmp_path / "again.db") as session:
+        assert weights(session) == kept
+    assert {decision for decision, _, _ in through} >= {"committed", "skipped"}
+
+
+def test_a_rollback_brings_the_gate_of_that_time_back(path: Path):
+    with Session.open(path) as session:
+        for x, y in parts(deployment().target, 2) * 6:
+            session.observe(x, np.roll(y, 1))  # wrong labels: nothing can be gained
+        assert session._monitor.memory()["error"]["expected"] > 0.2
+        session.rollback(0)
+        x, y = parts(deployment().source, 6)[0]
+        session.observe(x, y)
+        assert session._monitor.memory()["error"]["expected"] == 0.005
+
+
+def lied(session: Session) -> bytes:
+    """Teach what is wrong; the weights after it."""
+    x, y = deployment().source
+    for _ in range(4):
+        assert session.observe(x, (y + 1) % 3).decision == "committed"
+    return weights(session)
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_what_new_labels_speak_against_is_undone(lenient: Path, tmp_path: Path, reopened: bool):
+    state, windows = tmp_path / "s.db", parts(deployment().source, 6)
+    session = Session.open(lenient, state)
+    try:
+        start = weights(session)
+        assert lied(session) != start
+        if reopened:
+            session.close()
+            session = Session.open(lenient, state)
+        report = session.observe(*windows[0])
+        assert (report.decision, report.version, report.accuracy_after) == ("rejected", 5, 1.0)
+        assert report.flips > 0
+        assert report.accuracy_before < 0.7
+        assert report.reason.startswith("version 0 does better")
+        assert weights(session) == start
+        assert session.versions()[-1].parent == 0
+        for window in windows[1:]:
+            if reopened:  # what the gate goes on from came with the version
+                session.close()
+                session = Session.open(lenient, state)
+            report = session.observe(*window)
+            assert (report.decision, report.version) == ("skipped", 5)
+            assert "usual is 0.5 %" in report.reason
+    finally:
+        session.close()
+
+
+def test_going_back_settles_a_window_that_waited(lenient: Path):
+    with Session.open(lenient) as session:
+        x, y = parts(deployment().source, 6)[0]
+        ticket = session.defer(x)
+        lied(session)
+        assert session.label(ticket, y).decision == "rejected"
+        with pytest.raises(StateError):
+            session.label(ticket, y)
+
+
+def test_a_full_disk_leaves_the_version_in_force_and_hindsight_its_case(lenient: Path, monkeypatch: pytest.MonkeyPatch):
+    with Session.open(lenient) as session:
+        learned, window = lied(session), parts(deployment().source, 6)[0]
+
+        def full(*_: object) -> None:
+            raise StateError("disk full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session._store, "rollback", full)
+            with pytest.raises(StateError, match="disk full"):
+                session.observe(*window)
+        assert weights(session) == learned
+        assert session.observe(*window).decision == "rejected"
+
+
+def test_an_interrupt_while_versions_are_compared_changes_nothing(lenient: Path, monkeypatch: pytest.MonkeyPatch):
+    with Session.open(lenient) as session:
+        learned, window = lied(session), parts(deployment().source, 6)[0]
+
+        def interrupt(x: np.ndarray) -> np.ndarray:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session._engine, "infer", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                session.observe(*window)
+        assert weights(session) == learned
+        assert session.observe(*window).reason.startswith("version 0 does better")
+
+
+def test_what_drift_makes_true_is_kept(path: Path):
+    target = deployment().target
+    with Session.open(path) as session:
+        reports = [session.observe(x, y) for x, y in parts(target, 6) * 2]
+        assert not any("does better" in report.reason for report in reports)
+        assert session._monitor.memory().get("regret") is None  # the alarm is over
+
+
+@pytest.mark.parametrize("n", [1, 7, 96])
+def test_windows_of_any_size_in_any_order(path: Path, n: int):
+    x, y = (part[:n] for part in deployment().target)
+    seen: list[UpdateReport] = []
+    for order in (np.arange(n), np.random.default_rng(1).permutation(n)):
+        with Session.open(path) as session:
+            seen.append(session.observe(x[order], y[order]))
+            detail = session.version.metrics or session._store.events()[-1].detail
+            seen[-1] = replace(seen[-1], milliseconds=detail["distance"])
+    assert seen[0] == seen[1]
+
+
+def test_an_artifact_that_says_nothing_of_the_usual(tmp_path: Path):
+    artifact: Artifact = deployment().prepared.artifact
+    write(tmp_path / "mute.cal", replace(artifact, usual=replace(artifact.usual, spread=0.0)))
+    with Session.open(tmp_path / "mute.cal") as session:
+        x = np.zeros((5, CHANNELS, LENGTH), np.float32)
+        assert not session.observe(x).reason.startswith("gate")
+        assert session.observe(*deployment().source).reason.startswith("gate: 0 of 150 wrong")
