@@ -116,7 +116,7 @@ def _flip(role: str, folder: Path) -> contest.Contest:
     labels = np.concatenate([y, model.coreset.y])
 
     def fresh() -> Callable[[], object]:
-        engine.load(model.constants.weights, model.constants.bias)
+        engine.load(Parameters(weights=model.constants.weights, bias=model.constants.bias))
         updater = build(model, settings)
         counts = importance(len(y), np.ones(len(model.coreset.y), np.bool_), updater.balanced)
 

@@ -133,7 +133,7 @@ def one_step(ids, x, rate=TINY):
         seen = contents(trainer, ids) | {"losses": losses, "accumulators": trainer.accumulators}
         for i, part in enumerate(trainer.training.slices):
             seen[part.kind] = trainer.accumulators[slice_of(trainer, i)]
-        return seen | {"weights": trainer.engine.weights, "biases": trainer.engine.bias}
+        return seen | {"weights": trainer.engine.parameters.weights, "biases": trainer.engine.parameters.bias}
 
     return run
 

@@ -92,8 +92,8 @@ def compare(
                 status, report = learn(device, window)
                 assert status == "ok"
                 assert REASONS[report.reason] == reasons[-1]
-                assert device.weights.tobytes() == linux._engine.weights.tobytes()
-                assert device.bias.tobytes() == linux._engine.bias.tobytes()
+                assert device.weights.tobytes() == linux._parts.engine.parameters.weights.tobytes()
+                assert device.bias.tobytes() == linux._parts.engine.parameters.bias.tobytes()
                 check_report(report, expected, len(ReplayBuffer.of(artifact.coreset)))
     return reasons
 

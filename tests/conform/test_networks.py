@@ -71,7 +71,7 @@ def assert_equal_everywhere(integer: Graph, engine: Engine, artifact, codes: np.
     sent = np.ascontiguousarray(np.moveaxis(codes, 1, -1))
     for variant in variants():
         other = Engine(artifact.program, artifact.constants, variant)
-        other.load(engine.weights, engine.bias)
+        other.load(engine.parameters)
         assert int(np.count_nonzero(other.infer(sent) != expected)) == 0, variant
 
 
@@ -90,16 +90,18 @@ def test_numpy_and_c_are_equal(name: str, bits: int) -> None:
     entry = integer.values[integer.input].qparams.quantize(
         artifact.preprocess.apply(x).reshape(SAMPLES, *codes.shape[1:])
     )
-    updater = GuardedFlips(artifact.program, artifact.constants, artifact.feedback, FlipSettings(form="pooled"))
+    updater = GuardedFlips(artifact.meaning, artifact.feedback, FlipSettings(form="pooled"))
     outcome = updater.update(engine, np.moveaxis(entry, 1, -1).copy(), y, np.ones(SAMPLES, np.int64), 6)
     assert outcome.flips > 0
     assert outcome.loss_after < outcome.loss_before
     layers = {layer.name: layer for layer in artifact.program.layers}
     prepared.net.load_codes(
         {
-            name: np.ascontiguousarray(engine.weights[at.weight_slice].reshape(at.weight_shape).transpose(0, 3, 1, 2))
+            name: np.ascontiguousarray(
+                engine.parameters.weights[at.weight_slice].reshape(at.weight_shape).transpose(0, 3, 1, 2)
+            )
             for name, at in layers.items()
         },
-        {name: engine.bias[at.channel_slice] for name, at in layers.items()},
+        {name: engine.parameters.bias[at.channel_slice] for name, at in layers.items()},
     )
     assert_equal_everywhere(to_integer(prepared.net), engine, artifact, codes)

@@ -172,7 +172,11 @@ def test_commit_is_exact(bits, carry):
     def run(trainer):
         trainer.accumulators = values
         trainer.step(np.zeros((1, 1, 2, 6), np.int8), np.zeros(1, np.int64), 0.0)
-        return {"weights": trainer.engine.weights, "bias": trainer.engine.bias, "left": trainer.accumulators}
+        return {
+            "weights": trainer.engine.parameters.weights,
+            "bias": trainer.engine.parameters.bias,
+            "left": trainer.accumulators,
+        }
 
     seen = in_all_variants(conv.program(), constants, training, run, carry=carry)
     weights = [settled(int(w), a, limit, carry) for w, a in zip(constants.weights, values[:120], strict=True)]

@@ -26,11 +26,15 @@ def test_updates_at_once_equal_batches_of_one(conv):
 
     def at_once(trainer):
         losses = trainer.step(x, y, rate, bias_rate=rate * 4)
-        return {"losses": losses, "weights": trainer.engine.weights, "bias": trainer.engine.bias}
+        return {"losses": losses, "weights": trainer.engine.parameters.weights, "bias": trainer.engine.parameters.bias}
 
     def one_by_one(trainer):
         losses = [trainer.step(x[i : i + 1], y[i : i + 1], rate, bias_rate=rate * 4)[0] for i in range(4)]
-        return {"losses": np.array(losses), "weights": trainer.engine.weights, "bias": trainer.engine.bias}
+        return {
+            "losses": np.array(losses),
+            "weights": trainer.engine.parameters.weights,
+            "bias": trainer.engine.parameters.bias,
+        }
 
     once = in_all_variants(conv.program(), constants, training, at_once, accumulators=False)
     batches = in_all_variants(conv.program(), constants, training, one_by_one, carry=False)
@@ -65,8 +69,8 @@ def test_networks_equal_the_numpy_reference(seed, head):
         reference.commit(carry=True)
         for trainer in trainers:
             np.testing.assert_array_equal(trainer.step(x[own], y[own], rate), np.float32([o.loss for o in outcomes]))
-            np.testing.assert_array_equal(trainer.engine.weights, reference.weights)
-            np.testing.assert_array_equal(trainer.engine.bias, reference.bias)
+            np.testing.assert_array_equal(trainer.engine.parameters.weights, reference.weights)
+            np.testing.assert_array_equal(trainer.engine.parameters.bias, reference.bias)
             np.testing.assert_array_equal(trainer.accumulators, reference.accumulators)
             if head == "float32":
                 np.testing.assert_array_equal(trainer.head_weight, reference.head_weight)
@@ -89,7 +93,7 @@ def test_gradients_in_place_change_no_bit(seed):
             own = slice(first, first + 3)
             losses = [trainer.step(x[own], y[own], 0.05) for trainer in trainers]
             np.testing.assert_array_equal(*losses)
-            np.testing.assert_array_equal(*(trainer.engine.weights for trainer in trainers))
-            np.testing.assert_array_equal(*(trainer.engine.bias for trainer in trainers))
+            np.testing.assert_array_equal(*(trainer.engine.parameters.weights for trainer in trainers))
+            np.testing.assert_array_equal(*(trainer.engine.parameters.bias for trainer in trainers))
             np.testing.assert_array_equal(*(trainer.accumulators for trainer in trainers))
-        assert (trainers[1].engine.bias != constants.bias).any()
+        assert (trainers[1].engine.parameters.bias != constants.bias).any()

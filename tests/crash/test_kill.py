@@ -19,7 +19,6 @@ import pytest
 from calibrant import Session, write
 from calibrant.artifact import Artifact
 from calibrant.core.rng import generator
-from calibrant.memory.delta import weights_sha256
 from calibrant.memory.samples import fingerprint
 
 Window = tuple[np.ndarray, np.ndarray]
@@ -50,7 +49,7 @@ def check(artifact: Path, state: Path, acknowledged: int) -> int:
         assert [v.number for v in versions] == list(range(len(versions)))
         assert session.version == versions[-1]
         check_coreset(session)
-        held = weights_sha256(session._engine.weights, session._engine.bias)
+        held = session._parts.engine.parameters.sha256
         assert held == session.version.weights_sha256
         assert session.version.number >= acknowledged
         return session.version.number
@@ -58,17 +57,17 @@ def check(artifact: Path, state: Path, acknowledged: int) -> int:
 
 def check_coreset(session: Session) -> None:
     """The coreset is the one that was written with the last version or event; opening has checked its samples."""
-    pool, events = session._deployed.pool, session._store.events()
+    pool, events = session._parts.deployed.buffer, session._parts.store.events()
     told = [e.detail for e in events if "coreset_sha256" in e.detail]
     if events and events[-1].kind == "committed":
         told.append(session.version.metrics)
     assert not told or told[-1]["coreset_sha256"] == fingerprint(pool)
     assert pool.version.max() <= session.version.number
     stream = pool.id[~pool.source].tolist()
-    rows = session._store._connection.execute
+    rows = session._parts.store._connection.execute
     assert [i for (i,) in rows("SELECT sample FROM codes ORDER BY sample")] == stream
     for (ticket,) in rows("SELECT ticket FROM deferred").fetchall():
-        assert len(session._store.deferred(ticket, pool.x.shape[1:])) == 24
+        assert len(session._parts.store.deferred(ticket, pool.x.shape[1:])) == 24
 
 
 def test_killed_in_the_middle_of_observe(eager_path: Path, stream: Window, tmp_path: Path):
@@ -95,7 +94,7 @@ def test_killed_in_the_middle_of_observe(eager_path: Path, stream: Window, tmp_p
         grown += number - latest
         latest = number
         with Session.open(eager_path, state) as session:
-            redrawn += session._deployed.pool.of_source < len(session._deployed.pool)
+            redrawn += session._parts.deployed.buffer.of_source < len(session._parts.deployed.buffer)
     assert redrawn > KILLS // 2
     assert grown > KILLS // 2  # most children committed something before they died
 

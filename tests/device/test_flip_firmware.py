@@ -109,8 +109,8 @@ def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, blo
             total = len(x) + len(artifact.coreset.y)
             assert got["after"]["loss"] / total / 65536 == pytest.approx(expected.loss_after, abs=1e-12)
             weights, bias = parameters(results, artifact)
-            assert np.array_equal(weights, session._engine.weights)
-            assert np.array_equal(bias, session._engine.bias)
+            assert np.array_equal(weights, session._parts.engine.parameters.weights)
+            assert np.array_equal(bias, session._parts.engine.parameters.bias)
             moved += expected.flips
     assert results.rest == 0
     assert moved > 0

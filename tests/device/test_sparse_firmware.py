@@ -95,7 +95,7 @@ def check_against_trainer(artifact: Artifact, folder: Path, batch: int, *argumen
             if artifact.program.tensors[artifact.program.output].bits == 32:
                 assert np.array_equal(seen["class"][rows], scaled(artifact, scores).argmax(axis=1))
         before = held(artifact, artifact.constants.weights, artifact.constants.bias)
-        expected = held(artifact, engine.weights, engine.bias)
+        expected = held(artifact, engine.parameters.weights, engine.parameters.bias)
         for got, want, old in zip(parameters(results, artifact), expected, before, strict=True):
             assert np.array_equal(got, want)
             moved += np.count_nonzero(want != old)

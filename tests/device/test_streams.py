@@ -68,8 +68,12 @@ def test_mcunet_trains_under_256_kilobytes(ram: int, folder: Path, tmp_path: Pat
     assert trainer.loss(x, y).mean() < before
     storage, layers = Storage.of(artifact.training, artifact.program), artifact.program.layers
     weights, bias = trained(results, artifact)
-    assert np.array_equal(weights, np.concatenate([engine.weights[layers[i].weight_slice] for i in storage.weights]))
-    assert np.array_equal(bias, np.concatenate([engine.bias[layers[i].channel_slice] for i in storage.biases]))
+    assert np.array_equal(
+        weights, np.concatenate([engine.parameters.weights[layers[i].weight_slice] for i in storage.weights])
+    )
+    assert np.array_equal(
+        bias, np.concatenate([engine.parameters.bias[layers[i].channel_slice] for i in storage.biases])
+    )
     assert results.take(LESSON, 1)[0]["decision"] == COMMITTED
 
 
@@ -87,7 +91,7 @@ def test_activities_adapt(folder: Path, tmp_path: Path) -> None:
         learn(stream, artifact, x, y)
     results = run(tmp_path / "firmware", stream, seconds=MINUTES)
     write(tmp_path / "model.cal", artifact)
-    updater = GuardedFlips(artifact.program, artifact.constants, artifact.feedback, artifact.settings)
+    updater = GuardedFlips(artifact.meaning, artifact.feedback, artifact.settings)
     right = flips = 0
     with Session.open(tmp_path / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False) as session:
         for x, y in windows:
@@ -97,8 +101,8 @@ def test_activities_adapt(folder: Path, tmp_path: Path) -> None:
             expected, got = session.observe(x, y), results.take(REPORT, 1)[0]
             assert (got["version"], got["flips"]) == (expected.version, expected.flips)
             weights, bias = parameters(results, artifact)
-            assert np.array_equal(weights, session._engine.weights)
-            assert np.array_equal(bias, session._engine.bias)
+            assert np.array_equal(weights, session._parts.engine.parameters.weights)
+            assert np.array_equal(bias, session._parts.engine.parameters.bias)
             right += int((predicted == y).sum())
             flips += expected.flips
     assert results.rest == 0

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibrant.core.errors import PlanError
+from calibrant.core.parameters import Parameters
 from calibrant.core.program import Constants, Layer, Op, Program, Tensor
 from calibrant.core.rng import generator
 from calibrant.core.scratch import scratch_bytes
@@ -206,8 +207,8 @@ def test_weights_outside_their_width_are_refused(bits):
         with pytest.raises(PlanError, match="constants: weight 4"):
             Engine(program, replace(good, weights=bad))
         with pytest.raises(PlanError, match="constants: weight 4"):
-            engine.load(bad, good.bias)
-    np.testing.assert_array_equal(engine.weights, good.weights)
+            engine.load(Parameters(weights=bad, bias=good.bias))
+    np.testing.assert_array_equal(engine.parameters.weights, good.weights)
     with pytest.raises(PlanError, match="constants: channel 1: multiplier"):
         Engine(program, replace(good, shift=np.array([1, 63], np.int32)))
 
@@ -227,7 +228,7 @@ def test_wrong_buffers_are_refused():
     with pytest.raises(PlanError, match="signal: expected"):
         engine.taps(x, np.zeros((2, 15), np.int32))
     with pytest.raises(PlanError, match="weights: expected"):
-        engine.load(CONSTANTS.weights[:-1], CONSTANTS.bias)
+        engine.load(Parameters(weights=CONSTANTS.weights[:-1], bias=CONSTANTS.bias))
     with pytest.raises(PlanError, match="bias: expected"):
         Engine(PROGRAM, replace(CONSTANTS, bias=CONSTANTS.bias.astype(np.int64)))
 

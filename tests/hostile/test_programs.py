@@ -44,7 +44,7 @@ def exercise(artifact: Artifact, variant: str) -> None:
     x = np.full((2, tensor.height, tensor.width, tensor.channels), 5, np.int8)
     scores = logits(engine.infer(x), artifact.program, artifact.constants)
     assert scores.shape == (2, len(artifact.classes))
-    updater = GuardedFlips(artifact.program, artifact.constants, artifact.feedback, artifact.settings)
+    updater = GuardedFlips(artifact.meaning, artifact.feedback, artifact.settings)
     updater.update(engine, x, np.zeros(2, np.int64), np.ones(2, np.int64), 2)
 
 

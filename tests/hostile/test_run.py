@@ -14,7 +14,6 @@ import pytest
 
 from calibrant import Session
 from calibrant.artifact import Artifact
-from calibrant.memory.delta import weights_sha256
 
 Window = tuple[np.ndarray, np.ndarray]
 
@@ -81,7 +80,7 @@ def test_a_full_disk(artifact_path: Path, stream: Path, tmp_path: Path):
     refused(run(artifact_path, "--state", state, "--stream", stream, file_limit=120_000), str(state), "disk full")
     with Session.open(artifact_path, state) as session:
         assert session.version.number > 0
-        assert weights_sha256(session._engine.weights, session._engine.bias) == session.version.weights_sha256
+        assert session._parts.engine.parameters.sha256 == session.version.weights_sha256
     assert run(artifact_path, "--state", state, "--stream", stream, "--limit", 3).returncode == 0
 
 

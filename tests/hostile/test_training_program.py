@@ -97,7 +97,7 @@ def run(training: Training, variant: str):
     x = (np.arange(2 * 60) * 37 % 256 - 128).astype(np.int8).reshape(2, 1, 12, 5)
     y = np.arange(2) % len(training.head_scale)
     losses = trainer.step(x, y, 0.01)
-    return losses, trainer.logits(x), engine.weights, engine.bias, trainer.accumulators
+    return losses, trainer.logits(x), engine.parameters.weights, engine.parameters.bias, trainer.accumulators
 
 
 PLACED = [(training, run(training, variants()[-1])) for training in (INT8, SHARED)]

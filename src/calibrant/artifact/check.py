@@ -6,6 +6,7 @@ The engine proves the arena and the accumulators again when it loads the program
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
@@ -14,9 +15,10 @@ from calibrant.core.dtype import WEIGHT_BITS, weight_range
 from calibrant.core.errors import ManifestError
 from calibrant.core.fixedpoint import MAX_SHIFT
 from calibrant.core.program import Layer, Program, Tensor
+from calibrant.core.settings import RANGES
+from calibrant.core.task import tasks
 
 OPS = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "add", "concat", "rescale")
-FORMS = ("accumulated", "pooled", "taps", "blocks", "sparse")
 
 
 def check_program(program: Program, classes: int, where: str) -> None:
@@ -151,19 +153,14 @@ def _check_settings(artifact: Artifact, place: str) -> None:
         value = getattr(usual, name)
         _require(0 <= value < 2**16, f"{place} 'usual' field {name!r}", "0 to 2^16", value)
     settings = artifact.settings
-    _require(settings.form in FORMS, f"{place} 'settings' field 'form'", f"one of {FORMS}", repr(settings.form))
-    fits = settings.form != "sparse" or artifact.training is not None
-    _require(fits, f"{place} 'training'", "the step that the form 'sparse' runs", "none")
-    _require(0 <= settings.steps <= 10**6, f"{place} 'settings' field 'steps'", "0 to 1,000,000", settings.steps)
-    for name in ("fraction", "fraction_max"):
+    named = re.fullmatch("[a-z][a-z0-9_]{0,30}", settings.form)  # whether it is known is for the updaters to say
+    _require(named is not None, f"{place} 'settings' field 'form'", "a name in small letters", repr(settings.form)[:40])
+    known = tasks()
+    _require(artifact.task in known, f"{place} 'task'", f"one of {', '.join(known)}", repr(artifact.task)[:40])
+    for name, (low, high) in RANGES.items():
         value = getattr(settings, name)
-        _require(0 < value <= 1, f"{place} 'settings' field {name!r}", "above 0, at most 1", value)
-    _require(
-        math.isfinite(settings.loss_goal) and settings.loss_goal >= 0,
-        f"{place} 'settings' field 'loss_goal'",
-        "a number from 0",
-        settings.loss_goal,
-    )
+        inside = math.isfinite(value) and low <= value <= high
+        _require(inside, f"{place} 'settings' field {name!r}", f"{low:g} to {high:g}", value)
     for key, value in artifact.thresholds.items():
         _require(math.isfinite(value) and 0 <= value <= 1, f"{place} 'thresholds' field {key!r}", "0 to 1", value)
 

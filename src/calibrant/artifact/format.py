@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from calibrant.core.evaluation import Meaning
 from calibrant.core.program import Constants, Program
 from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, InDistribution, Preprocess
+from calibrant.core.task import CLASSES, find
 from calibrant.core.training import Training
 
 FORMAT_VERSION = 2  # 2: the reference, what is usual, a coreset of 4 bits
@@ -24,8 +26,8 @@ class Artifact:
 
     `training` is the planned step of the form 'sparse', where the artifact was prepared for it. `input_shape` is the
     user's window shape without batch, e.g. (45, 125) or (1, 8, 8); `thresholds` are those of verification, by default
-    `THRESHOLDS`. `report` is free JSON for people: accuracies per stage, training-data hash, settings.
-    """
+    `THRESHOLDS`; `task` is what outputs mean, see `core.task`. `report` is free JSON for people: accuracies per stage,
+    training-data hash, settings."""
 
     program: Program
     constants: Constants
@@ -40,3 +42,9 @@ class Artifact:
     settings: FlipSettings = field(default_factory=FlipSettings)
     thresholds: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
     report: Mapping[str, Any] = field(default_factory=dict)
+    task: str = CLASSES
+
+    @property
+    def meaning(self) -> Meaning:
+        """What it takes to read the network's outputs."""
+        return Meaning(self.program, self.constants, find(self.task))

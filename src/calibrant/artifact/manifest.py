@@ -22,6 +22,7 @@ from calibrant.core.errors import ManifestError
 from calibrant.core.program import Layer, Op, Program, Tensor
 from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import InDistribution
+from calibrant.core.task import CLASSES
 
 _MAX_OPERANDS = 8
 
@@ -57,15 +58,20 @@ def describe(artifact: Artifact) -> dict[str, Any]:
     """Everything of an artifact that is not a tensor; ValueError or TypeError if the report is not JSON."""
     training = artifact.training
     trained = {} if training is None else {"training": training_json(training, artifact.program, artifact.constants)}
-    return trained | {
-        "program": program_json(artifact.program),
-        "classes": list(artifact.classes),
-        "input_shape": [int(n) for n in artifact.input_shape],
-        "usual": _plain(artifact.usual),
-        "settings": _plain(artifact.settings),
-        "thresholds": numbers_of({k: float(v) for k, v in artifact.thresholds.items()}, "section 'thresholds'"),
-        "report": json.loads(json.dumps(artifact.report, allow_nan=False)),
-    }
+    named = {} if artifact.task == CLASSES else {"task": artifact.task}
+    return (
+        trained
+        | named
+        | {
+            "program": program_json(artifact.program),
+            "classes": list(artifact.classes),
+            "input_shape": [int(n) for n in artifact.input_shape],
+            "usual": _plain(artifact.usual),
+            "settings": _plain(artifact.settings),
+            "thresholds": numbers_of({k: float(v) for k, v in artifact.thresholds.items()}, "section 'thresholds'"),
+            "report": json.loads(json.dumps(artifact.report, allow_nan=False)),
+        }
+    )
 
 
 def _plain(record: Tensor | Layer | InDistribution | FlipSettings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from calibrant.artifact import layout, sections
 from calibrant.artifact.check import check_artifact, check_program
-from calibrant.artifact.fields import fields_of, integers_of, numbers_of, strings_of
+from calibrant.artifact.fields import fields_of, integers_of, numbers_of, scalar_of, strings_of
 from calibrant.artifact.format import FORMAT_VERSION, Artifact
 from calibrant.artifact.layout import Layout, load_json
 from calibrant.artifact.manifest import canonical, program_of, settings_of, usual_of
@@ -21,10 +21,12 @@ from calibrant.artifact.sign import verify as verify_signature
 from calibrant.artifact.training import training_of
 from calibrant.core.errors import ArtifactError, HashError, ManifestError, SignatureError, VersionError
 from calibrant.core.program import Program
+from calibrant.core.task import CLASSES
 
 KEY = "calibrant"  # of the manifest in __metadata__
 _SEALED = ("checksum", "signature")  # fields that cover the others
 _BODY = ("program", "classes", "input_shape", "usual", "settings", "thresholds", "report", "tensors")
+_OPTIONAL = ("training", "task")
 _FIELDS = ("format_version", "tool_version", *_BODY, *_SEALED)
 
 
@@ -116,7 +118,7 @@ def _manifest(held: Layout, name: str) -> dict[str, Any]:
         older = type(version) is int and 0 < version < FORMAT_VERSION
         cause = "of an older release: prepare the model again" if older else "newer release?"
         raise VersionError(f"{where}: expected format version {FORMAT_VERSION}, got {version!r:.40} ({cause})")
-    fields_of(manifest, (*_FIELDS, *(("training",) if "training" in manifest else ())), where)
+    fields_of(manifest, (*_FIELDS, *(name for name in _OPTIONAL if name in manifest)), where)
     try:
         same = canonical(manifest) == text
     except (ValueError, RecursionError):  # a number that overflowed to infinity; nesting
@@ -164,6 +166,7 @@ def _assemble(raw: bytes, held: Layout, manifest: Mapping[str, Any], name: str) 
         settings=settings_of(manifest["settings"], place),
         thresholds=numbers_of(manifest["thresholds"], f"{place} 'thresholds'"),
         report=manifest["report"],
+        task=scalar_of("str", manifest.get("task", CLASSES), f"{place} 'task'"),
     )
     check_artifact(artifact, name)
     return artifact

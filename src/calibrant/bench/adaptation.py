@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from calibrant import artifact as files
+from calibrant import updaters
 from calibrant.artifact import Artifact
 from calibrant.bench import baselines, qcore_paper
 from calibrant.core.reports import UpdateReport
 from calibrant.core.settings import FlipSettings
 from calibrant.quantize import FakeQuantNet
-from calibrant.session import Session, footprint
+from calibrant.session import Session
 
 RESET_EVERY = 5  # windows; of ten, the second half starts from the artifact again
 
@@ -149,9 +150,10 @@ def flip_bytes(artifact: Artifact, window: int, form: str) -> int:
     codes = window * program.tensors[program.input].nbytes
     candidates = 2 * (program.weight_count + 4 * program.channel_count)
     slopes = 0 if form == "pooled" else 8 * program.weight_count
-    sums = footprint.accumulators(artifact, len(artifact.coreset.y)) if form == "accumulated" else 0
+    updater = updaters.form(form).updater
+    own = updater.resident_bytes(artifact, len(artifact.coreset.y)) + updater.learning_bytes(artifact)
     coreset = artifact.coreset.x.nbytes + artifact.coreset.y.nbytes
-    return int(artifact.feedback.matrix.nbytes + coreset + codes + statistics + candidates + slopes + sums)
+    return int(artifact.feedback.matrix.nbytes + coreset + codes + statistics + candidates + slopes + own)
 
 
 def steps_of(updater: str, requested: int | None) -> int:
@@ -244,9 +246,7 @@ def core(artifact: Artifact) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 UPDATERS: Mapping[str, Callable[[Deployed], AbstractContextManager[Adaptation]]] = {
     "none": partial(on_device, None),
     "bn": batch_norm,
-    "flip": partial(on_device, "accumulated"),
-    "flip-pooled": partial(on_device, "pooled"),
-    "flip-taps": partial(on_device, "taps"),
+    **{row.bench: partial(on_device, form) for form, row in updaters.FORMS.items() if not row.needs_training},
     "flip-fixed": partial(on_device, "accumulated", upkeep=False),
     "flip-random": partial(with_directions, "random"),
     "flip-true": partial(with_directions, "true"),

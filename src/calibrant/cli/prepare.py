@@ -17,7 +17,8 @@ from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError
 from calibrant.core.rng import generator
 from calibrant.core.statistics import Preprocess
-from calibrant.core.window import check_labels, check_window
+from calibrant.core.task import check_labels
+from calibrant.core.window import check_window
 
 if TYPE_CHECKING:
     from torch import nn

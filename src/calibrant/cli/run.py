@@ -19,7 +19,8 @@ from calibrant.cli.options import ArtifactPath, Json, Ram, Seed, Storage, Verify
 from calibrant.core.errors import DataError
 from calibrant.core.reports import UpdateReport
 from calibrant.core.settings import Budget
-from calibrant.core.window import check_labels, keep_labels
+from calibrant.core.task import check_labels
+from calibrant.core.window import keep_labels
 
 if TYPE_CHECKING:
     from calibrant.session import Session

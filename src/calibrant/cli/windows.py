@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
-from calibrant.core.window import check_labels, check_window
+from calibrant.core.task import check_labels
+from calibrant.core.window import check_window
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class UpdateReport:
 
 @dataclass(frozen=True)
 class Version:
-    """One row of the state's history."""
+    """One row of the state's history. `vouched`: by labels that taught it, or by whoever rolled back to it."""
 
     number: int
     parent: int | None
@@ -76,3 +76,4 @@ class Version:
     flips: int
     weights_sha256: str
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    vouched: bool = True

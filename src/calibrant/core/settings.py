@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from calibrant.core.size import parse_size
@@ -27,6 +28,15 @@ class FlipSettings:
     fraction_max: float = 0.1
     loss_goal: float = 0.005
     bias: bool = True
+
+
+# What every form asks of its settings, least and most; a form may use only some of them.
+RANGES: Mapping[str, tuple[float, float]] = {
+    "steps": (0, 10**6),
+    "fraction": (1e-12, 1),
+    "fraction_max": (1e-12, 1),
+    "loss_goal": (0, 1e6),
+}
 
 
 @dataclass(frozen=True, init=False)

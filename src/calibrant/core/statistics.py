@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,15 @@ class Observation:
     outputs: NDArray[np.int32]
     active: NDArray[np.int32]
     pooled: NDArray[np.int32]
+
+    def take(self, rows: NDArray[Any] | slice) -> Self:
+        """Of some of the samples."""
+        return type(self)(self.outputs[rows], self.active[rows], self.pooled[rows])
+
+    def then(self, other: Self) -> Self:
+        """With other samples after these."""
+        parts = zip(vars(self).values(), vars(other).values(), strict=True)
+        return type(self)(*(np.concatenate(pair) for pair in parts))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from calibrant.core.qparams import QParams
 from calibrant.core.reports import UpdateReport
 from calibrant.core.rng import generator
 from calibrant.core.statistics import Preprocess
+from calibrant.core.task import UNLABELED
 
-UNLABELED = -1
 _AXES = {1: ("features",), 2: ("channels", "time steps"), 3: ("channels", "rows", "columns")}
 
 
@@ -132,36 +132,6 @@ def encode(x: Any, tensor: Tensor, preprocess: Preprocess, input_shape: tuple[in
         codes = QParams(tensor.scale, tensor.zero_point).quantize(preprocess.apply(values))
     channels_last = np.ascontiguousarray(np.moveaxis(codes, 1, -1))
     return channels_last.reshape(len(codes), tensor.height, tensor.width, tensor.channels)
-
-
-def check_labels(y: Any, n: int, classes: int) -> NDArray[np.int64]:
-    """Labels as int64[n], each a class in 0..classes-1 or -1 for unlabeled.
-
-    Raises
-    ------
-    DataError
-        Wrong dtype, wrong length, or a label out of range; names the first bad position.
-
-    Examples
-    --------
-    >>> check_labels([0, -1, 2], 3, 3).tolist()
-    [0, -1, 2]
-    >>> check_labels([0, 3], 2, 3)
-    Traceback (most recent call last):
-    calibrant.core.errors.DataError: labels: expected classes 0 to 2 or -1 for unlabeled, got 3 at index 1
-    """
-    array = _array(y, "labels")
-    if array.dtype.kind not in "iu":
-        raise DataError(f"labels: expected integers, got dtype {array.dtype}")
-    if array.shape != (n,):
-        raise DataError(f"labels: expected shape ({n},) as the window has {n} samples, got {array.shape}")
-    wrong = (array >= classes) | (array < UNLABELED)
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        raise DataError(
-            f"labels: expected classes 0 to {classes - 1} or -1 for unlabeled, got {array[first]} at index {first}"
-        )
-    return array.astype(np.int64)
 
 
 def keep_labels(y: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,12 @@ from numpy.typing import NDArray
 
 from calibrant import _engine
 from calibrant.core.errors import PlanError
+from calibrant.core.parameters import KINDS, Parameters
 from calibrant.core.program import Constants, Op, Program
 from calibrant.core.statistics import Observation
+from calibrant.engine.native import array, encode, table
 
+_NATIVE = ("weights", "bias")  # as the C engine takes them
 _ATTRIBUTES = frozenset(_engine.OP_FIELDS) - {"kind", "input_count", "output", "layer"}
 _ATTRIBUTES -= {f"input{i}" for i in range(_engine.MAX_INPUTS)}
 
@@ -69,29 +71,30 @@ class Engine:
         for t in program.tensors:
             if t.parent >= 0:
                 raise PlanError(f"tensor '{t.name}': expected memory of its own, got rows of tensor {t.parent}")
-        tensors = [_encode(vars(t) | {"offset": at}, _engine.TENSOR_FIELDS, f"tensor '{t.name}'")
+        tensors = [encode(vars(t) | {"offset": at}, _engine.TENSOR_FIELDS, f"tensor '{t.name}'")
                    for t, at in zip(program.tensors, program.offsets, strict=True)]  # fmt: skip
-        layers = [_encode(vars(n), _engine.LAYER_FIELDS, f"layer '{n.name}'") for n in program.layers]
-        ops = [_encode(_op_fields(op, i), _engine.OP_FIELDS, f"op {i} {op.kind}") for i, op in enumerate(program.ops)]
-        source, output, arena_bytes = _encode(vars(program), ("input", "output", "arena_bytes"), "program")
+        layers = [encode(vars(n), _engine.LAYER_FIELDS, f"layer '{n.name}'") for n in program.layers]
+        ops = [encode(_op_fields(op, i), _engine.OP_FIELDS, f"op {i} {op.kind}") for i, op in enumerate(program.ops)]
+        source, output, arena_bytes = encode(vars(program), ("input", "output", "arena_bytes"), "program")
         self._native = _engine.Engine(
-            _table(tensors, len(_engine.TENSOR_FIELDS)),
-            _table(layers, len(_engine.LAYER_FIELDS)),
-            _table(ops, len(_engine.OP_FIELDS)),
+            table(tensors, len(_engine.TENSOR_FIELDS)),
+            table(layers, len(_engine.LAYER_FIELDS)),
+            table(ops, len(_engine.OP_FIELDS)),
             source,
             output,
             arena_bytes,
             sum(layer.c_in for layer in program.layers),
-            _array(constants.weights, np.int8, (-1,), "weights"),
-            _array(constants.bias, np.int32, (-1,), "bias"),
-            _array(constants.multiplier, np.int32, (-1,), "multiplier"),
-            _array(constants.shift, np.int32, (-1,), "shift"),
+            array(constants.weights, np.int8, (-1,), "weights"),
+            array(constants.bias, np.int32, (-1,), "bias"),
+            array(constants.multiplier, np.int32, (-1,), "multiplier"),
+            array(constants.shift, np.int32, (-1,), "shift"),
             variant,
         )
         # lengths come last: only a checked program has layers that can be counted
-        _array(constants.weights, np.int8, (program.weight_count,), "weights")
-        _array(constants.bias, np.int32, (program.channel_count,), "bias")
+        array(constants.weights, np.int8, (program.weight_count,), "weights")
+        array(constants.bias, np.int32, (program.channel_count,), "bias")
         self._outputs = program.tensors[program.output].elements
+        self._parameters: Parameters | None = None  # None: they must be read
 
     @property
     def variant(self) -> str:
@@ -104,32 +107,32 @@ class Engine:
         return self._native.memory_bytes
 
     @property
-    def weights(self) -> NDArray[np.int8]:
-        """A copy of all weights, int8[weight_count]."""
-        return self._read()[0]
+    def parameters(self) -> Parameters:
+        """What it runs with: those last loaded, or what training has made of them."""
+        if self._parameters is None:
+            arrays = {kind.name: np.empty(kind.count(self.program), kind.dtype) for kind in KINDS}
+            self._native.read(*(arrays[name] for name in _NATIVE))
+            self._parameters = Parameters(**arrays)
+        return self._parameters
 
-    @property
-    def bias(self) -> NDArray[np.int32]:
-        """A copy of all biases, int32[channel_count]."""
-        return self._read()[1]
-
-    def load(self, weights: NDArray[np.int8], bias: NDArray[np.int32]) -> None:
-        """Replace weights and biases; nothing changes if one is refused.
-
-        Parameters
-        ----------
-        weights : int8[weight_count]
-        bias : int32[channel_count]
+    def load(self, parameters: Parameters) -> None:
+        """Replace all parameters; nothing changes if they are refused.
 
         Raises
         ------
         PlanError
-            On a wrong shape or dtype, or a weight outside its layer's width.
+            On a wrong length, or a weight outside its layer's width.
         """
-        self._native.load(
-            _array(weights, np.int8, (self.program.weight_count,), "weights"),
-            _array(bias, np.int32, (self.program.channel_count,), "bias"),
-        )
+        if parameters is self._parameters:
+            return
+        for kind in KINDS:
+            array(parameters[kind.name], kind.dtype, (kind.count(self.program),), kind.name)
+        self._native.load(*(parameters[name] for name in _NATIVE))
+        self._parameters = parameters
+
+    def trained(self) -> None:
+        """Take note that a trainer has changed the parameters in place."""
+        self._parameters = None
 
     def infer(self, x: NDArray[np.int8]) -> NDArray[np.int32]:
         """Forward pass.
@@ -172,7 +175,7 @@ class Engine:
         int64[weight_count]
         """
         rows = self._rows(x)
-        scaled = _array(signal, np.int32, (len(rows), self.program.channel_count), "signal")
+        scaled = array(signal, np.int32, (len(rows), self.program.channel_count), "signal")
         outputs = np.empty((len(rows), self._outputs), np.int32)
         taps = np.zeros(self.program.weight_count, np.int64)
         self._native.run(rows, outputs, None, None, scaled, taps)
@@ -180,13 +183,7 @@ class Engine:
 
     def _rows(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
         t = self.program.tensors[self.program.input]
-        return _array(x, np.int8, (-1, t.height, t.width, t.channels), "x").reshape(len(x), t.elements)
-
-    def _read(self) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-        weights = np.empty(self.program.weight_count, np.int8)
-        bias = np.empty(self.program.channel_count, np.int32)
-        self._native.read(weights, bias)
-        return weights, bias
+        return array(x, np.int8, (-1, t.height, t.width, t.channels), "x").reshape(len(x), t.elements)
 
 
 def _op_fields(op: Op, index: int) -> dict[str, Any]:
@@ -207,28 +204,3 @@ def _op_fields(op: Op, index: int) -> dict[str, Any]:
         "output": op.output,
         "layer": op.layer,
     }
-
-
-def _encode(values: Mapping[str, Any], names: Sequence[str], where: str) -> list[int]:
-    for name in names:
-        value = values[name]
-        if not isinstance(value, int | np.integer) or not -(2**31) <= value < 2**31:
-            raise PlanError(f"{where}: {name} must be a 32-bit integer, got {value!r}")
-    return [int(values[name]) for name in names]
-
-
-def _table(rows: list[list[int]], width: int) -> NDArray[np.int32]:
-    return np.array(rows, np.int32).reshape(len(rows), width)
-
-
-def _array(value: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...], what: str) -> NDArray[Any]:
-    """A contiguous array of that dtype and shape, of any length where the shape says -1, or PlanError."""
-    fits = isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape)
-    if not fits or any(want not in (-1, got) for got, want in zip(value.shape, shape, strict=True)):
-        sides = ", ".join("n" if side < 0 else str(side) for side in shape)
-        raise PlanError(f"{what}: expected {np.dtype(dtype).name}[{sides}], got {_described(value)}")
-    return np.ascontiguousarray(value)
-
-
-def _described(value: Any) -> str:
-    return f"{value.dtype.name}{list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

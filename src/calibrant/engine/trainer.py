@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from calibrant import _engine
 from calibrant.core.errors import DataError, PlanError
 from calibrant.core.training import Slice, Step, Training
-from calibrant.engine.engine import Engine, _array, _encode, _table
+from calibrant.engine.engine import Engine
+from calibrant.engine.native import array, encode, table
 
 _ATTRIBUTES = frozenset({"accumulate", "in_place", "operand", "scratch_offset", "scratch_bytes"})
 
@@ -85,12 +86,12 @@ class Trainer:
         if len(training.offsets) != len(training.buffers):
             raise PlanError(f"training: expected {len(training.buffers)} offsets, one a buffer, got "
                             f"{len(training.offsets)}; plan it first (calibrant.plan.schedule)")  # fmt: skip
-        head_scale = _array(training.head_scale, np.float32, (-1,), "head_scale")
+        head_scale = array(training.head_scale, np.float32, (-1,), "head_scale")
         self._classes, self._features = len(head_scale), _features(training)
         slices, channels = _slices(training.slices)
         place = {"input": training.input, "logits": training.logits, "arena_bytes": training.arena_bytes}
         place |= {"head": _named(training.head, _engine.HEADS, "head"), "count": training.accumulator_count}
-        source, logits, arena_bytes, head, count = _encode(place, tuple(place), "training")
+        source, logits, arena_bytes, head, count = encode(place, tuple(place), "training")
         self._accumulator_count = count if accumulators else 0
         self._native = _engine.Trainer(
             engine._native,
@@ -99,9 +100,9 @@ class Trainer:
             _steps(training.steps),
             channels,
             np.array([step.factor for step in training.steps], np.float32),
-            _array(training.effective, np.float32, (-1,), "effective"),
-            _array(training.weight_scaling, np.float32, (-1,), "weight_scaling"),
-            _array(training.bias_scaling, np.float32, (-1,), "bias_scaling"),
+            array(training.effective, np.float32, (-1,), "effective"),
+            array(training.weight_scaling, np.float32, (-1,), "weight_scaling"),
+            array(training.bias_scaling, np.float32, (-1,), "bias_scaling"),
             head_scale,
             source,
             logits,
@@ -198,6 +199,7 @@ class Trainer:
         bias_share = float(_rate(rate if bias_rate is None else bias_rate, "bias_rate") / share)
         losses = np.empty(len(rows), np.float32)
         if len(rows):
+            self.engine.trained()
             self._native.train(rows, labels, weight_share, bias_share, self._carry, losses)
         return losses
 
@@ -217,7 +219,7 @@ class Trainer:
 
     def _rows(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
         t = self.engine.program.tensors[self.engine.program.input]
-        return _array(x, np.int8, (-1, t.height, t.width, t.channels), "x").reshape(len(x), t.elements)
+        return array(x, np.int8, (-1, t.height, t.width, t.channels), "x").reshape(len(x), t.elements)
 
     def _labels(self, y: NDArray[np.int64], samples: int) -> NDArray[np.int32]:
         fits = isinstance(y, np.ndarray) and y.ndim == 1 and np.issubdtype(y.dtype, np.integer)
@@ -239,7 +241,7 @@ class Trainer:
         return values
 
     def _write(self, what: str, values: NDArray[np.float32], shape: tuple[int, ...]) -> None:
-        self._native.write(what, _array(values, np.float32, shape, what).reshape(-1))
+        self._native.write(what, array(values, np.float32, shape, what).reshape(-1))
 
 
 def _rate(value: float, name: str) -> np.float32:
@@ -267,8 +269,8 @@ def _buffers(training: Training) -> NDArray[np.int32]:
     for buffer, offset in zip(training.buffers, training.offsets, strict=True):
         where = f"buffer '{buffer.name}'"
         fields = vars(buffer) | {"offset": offset, "dtype": _named(buffer.dtype, _engine.DTYPES, where)}
-        rows.append(_encode(fields, _engine.BUFFER_FIELDS, where))
-    return _table(rows, len(_engine.BUFFER_FIELDS))
+        rows.append(encode(fields, _engine.BUFFER_FIELDS, where))
+    return table(rows, len(_engine.BUFFER_FIELDS))
 
 
 def _slices(slices: tuple[Slice, ...]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -279,10 +281,10 @@ def _slices(slices: tuple[Slice, ...]) -> tuple[NDArray[np.int32], NDArray[np.in
         where = f"slice {i}"
         fields: dict[str, Any] = vars(part) | {"kind": _named(part.kind, _engine.SLICE_KINDS, where)}
         fields |= {"channel_offset": len(channels), "channel_count": len(part.channels)}
-        rows.append(_encode(fields, _engine.SLICE_FIELDS, where))
+        rows.append(encode(fields, _engine.SLICE_FIELDS, where))
         named = {f"channels[{n}]": channel for n, channel in enumerate(part.channels)}
-        channels += _encode(named, tuple(named), where)
-    return _table(rows, len(_engine.SLICE_FIELDS)), np.array(channels, np.int32)
+        channels += encode(named, tuple(named), where)
+    return table(rows, len(_engine.SLICE_FIELDS)), np.array(channels, np.int32)
 
 
 def _steps(steps: tuple[Step, ...]) -> NDArray[np.int32]:
@@ -298,5 +300,5 @@ def _steps(steps: tuple[Step, ...]) -> NDArray[np.int32]:
         fields |= {f"input{n}": id_ for n, id_ in enumerate(step.inputs)}
         fields |= {"kind": _named(step.kind, _engine.STEP_KINDS, where), "input_count": len(step.inputs)}
         fields |= {"output": step.output, "op": step.op, "slice": step.slice}
-        rows.append(_encode(fields, _engine.STEP_FIELDS, where))
-    return _table(rows, len(_engine.STEP_FIELDS))
+        rows.append(encode(fields, _engine.STEP_FIELDS, where))
+    return table(rows, len(_engine.STEP_FIELDS))

@@ -10,7 +10,7 @@ from pathlib import Path
 from calibrant.core.errors import StateError
 
 APPLICATION_ID = 0x43414C49  # "CALI"
-SCHEMA_VERSION = 2  # 2: samples and deferred windows
+SCHEMA_VERSION = 3  # 2: samples and deferred windows; 3: what policies go on from, versions that are vouched for
 BUSY_SECONDS = 5.0
 _WAL_PAGES = 64  # checkpoint often: the write-ahead log stays below 256 KiB
 
@@ -24,7 +24,8 @@ CREATE TABLE version (
     decision TEXT NOT NULL,
     flips INTEGER NOT NULL,
     weights_sha256 TEXT NOT NULL,
-    metrics TEXT NOT NULL
+    metrics TEXT NOT NULL,
+    vouched INTEGER NOT NULL DEFAULT 1
 );
 CREATE TABLE delta (
     version INTEGER PRIMARY KEY REFERENCES version (number),
@@ -59,6 +60,19 @@ CREATE TABLE deferred (
     samples INTEGER NOT NULL,
     payload BLOB NOT NULL
 );
+"""
+
+# What updaters distill, written once: a sample's scores under the version that learned it first.
+POLICIES = """
+CREATE TABLE remembered (
+    sample INTEGER PRIMARY KEY REFERENCES sample (id) ON DELETE CASCADE,
+    payload BLOB NOT NULL
+);
+CREATE TABLE policy (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL REFERENCES version (number),
+    payload BLOB NOT NULL
+) WITHOUT ROWID;
 """
 
 
@@ -98,23 +112,16 @@ def is_empty(connection: sqlite3.Connection) -> bool:
 
 def create_schema(connection: sqlite3.Connection) -> None:
     """Tables and marks; call it inside a transaction."""
-    for statement in (SCHEMA + SAMPLES).split(";"):
+    for statement in (SCHEMA + SAMPLES + POLICIES).split(";"):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def is_older(connection: sqlite3.Connection) -> bool:
-    """True for a state of the release before samples were kept."""
+def version_of(connection: sqlite3.Connection) -> int:
+    """The schema that a state was written with."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return bool(version < SCHEMA_VERSION)
-
-
-def upgrade(connection: sqlite3.Connection) -> None:
-    """Give an older state what it lacks; call it inside a transaction."""
-    for statement in SAMPLES.split(";"):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return int(version)
 
 
 def overwrite_freed(connection: sqlite3.Connection, name: str) -> None:

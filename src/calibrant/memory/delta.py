@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,81 +12,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import StateError
+from calibrant.core.parameters import FLIPPED, KINDS, Kind, Parameters
 
-_HEADER = struct.Struct("<II")  # number of weights, number of biases
-_BYTES_PER_WEIGHT, _BYTES_PER_BIAS = 4 + 2, 4 + 8
+_COUNT = struct.Struct("<I")
+_INDEX = np.dtype("<u4")
 _MAX_PAYLOAD = 2**31  # a delta cannot be larger; stops a damaged file from asking for all memory
 
 
 @dataclass(frozen=True)
+class Change:
+    """Of one array: uint32[n] ascending flat indices, and what is added there, integers[n]."""
+
+    index: NDArray[np.uint32]
+    change: NDArray[Any]
+
+
+@dataclass(frozen=True)
 class Delta:
-    """Sparse difference between two versions: flat indices and integer changes of weights and bias."""
+    """Sparse difference between two versions: a change of every kind of parameters, by name."""
 
-    weight_index: NDArray[np.uint32]
-    weight_change: NDArray[np.int16]
-    bias_index: NDArray[np.uint32]
-    bias_change: NDArray[np.int64]
+    changes: Mapping[str, Change]
+
+    @property
+    def flips(self) -> int:
+        """Weights that it moves."""
+        return int(self.changes[FLIPPED].index.size)
 
 
-def difference(
-    old_weights: NDArray[np.int8], old_bias: NDArray[np.int32], weights: NDArray[np.int8], bias: NDArray[np.int32]
-) -> Delta:
-    """What turns the old parameters into the new; all flat and of equal length.
+def difference(old: Parameters, new: Parameters) -> Delta:
+    """What turns the old parameters into the new; each array as long as its namesake.
 
     Examples
     --------
-    >>> zero = np.zeros(2, np.int32)
-    >>> difference(np.int8([1, 2, 3]), zero, np.int8([1, 3, -3]), zero).weight_change.tolist()
+    >>> old = Parameters(weights=np.int8([1, 2, 3]), bias=np.zeros(2, np.int32))
+    >>> difference(old, old.replaced(weights=np.int8([1, 3, -3]))).changes["weights"].change.tolist()
     [1, -6]
     """
-    weight_index = np.flatnonzero(weights != old_weights)
-    bias_index = np.flatnonzero(bias != old_bias)
-    return Delta(
-        weight_index.astype(np.uint32),
-        weights[weight_index].astype(np.int16) - old_weights[weight_index],
-        bias_index.astype(np.uint32),
-        bias[bias_index].astype(np.int64) - old_bias[bias_index],
-    )
+    return Delta({kind.name: _changed(old[kind.name], new[kind.name], kind) for kind in KINDS})
 
 
-def apply(
-    delta: Delta, weights: NDArray[np.int8], bias: NDArray[np.int32]
-) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-    """New arrays with a delta added.
+def apply(delta: Delta, parameters: Parameters) -> Parameters:
+    """Parameters with a delta added.
 
     Raises
     ------
     StateError
         An index or a result is out of range: the delta is damaged or belongs to another model.
     """
-    return (
-        _added(weights, delta.weight_index, delta.weight_change, "weight"),
-        _added(bias, delta.bias_index, delta.bias_change, "bias"),
-    )
+    return Parameters(**{k.name: _added(parameters[k.name], delta.changes[k.name], k.name) for k in KINDS})
 
 
 def join(deltas: Sequence[Delta]) -> Delta:
     """One delta that does what several do one after the other."""
-    weight_index, weight_change = _summed([(d.weight_index, d.weight_change) for d in deltas])
-    bias_index, bias_change = _summed([(d.bias_index, d.bias_change) for d in deltas])
-    return Delta(weight_index, weight_change.astype(np.int16), bias_index, bias_change)
+    return Delta({kind.name: _summed([delta.changes[kind.name] for delta in deltas], kind) for kind in KINDS})
 
 
 def negative(delta: Delta) -> Delta:
     """The delta that undoes another."""
-    return Delta(delta.weight_index, -delta.weight_change, delta.bias_index, -delta.bias_change)
+    return Delta({name: Change(each.index, -each.change) for name, each in delta.changes.items()})
 
 
 def pack(delta: Delta) -> bytes:
     """zlib over counts, gaps between indices, and changes: gaps of sorted indices are small and compress well."""
-    parts = (
-        _gaps(delta.weight_index).astype("<u4"),
-        delta.weight_change.astype("<i2"),
-        _gaps(delta.bias_index).astype("<u4"),
-        delta.bias_change.astype("<i8"),
+    counts = b"".join(_COUNT.pack(delta.changes[kind.name].index.size) for kind in KINDS)
+    body = b"".join(
+        _gaps(delta.changes[kind.name].index).astype(_INDEX).tobytes()
+        + delta.changes[kind.name].change.astype(kind.change).tobytes()
+        for kind in KINDS
     )
-    raw = _HEADER.pack(delta.weight_index.size, delta.bias_index.size) + b"".join(p.tobytes() for p in parts)
-    return zlib.compress(raw, 6)
+    return zlib.compress(counts + body, 6)
 
 
 def unpack(data: bytes, where: str) -> Delta:
@@ -100,34 +93,36 @@ def unpack(data: bytes, where: str) -> Delta:
     """
     unpacker = zlib.decompressobj()
     try:
-        head = unpacker.decompress(data, _HEADER.size)
-        weights, biases = _HEADER.unpack(head) if len(head) == _HEADER.size else (0, -1)
-        size = weights * _BYTES_PER_WEIGHT + biases * _BYTES_PER_BIAS
-        body = unpacker.decompress(unpacker.unconsumed_tail, size + 1) if 0 <= size < _MAX_PAYLOAD else b""
+        head = unpacker.decompress(data, _COUNT.size * len(KINDS))
+        whole = len(head) == _COUNT.size * len(KINDS)
+        counts = [count for (count,) in _COUNT.iter_unpack(head)] if whole else []
+        size = sum(n * (_INDEX.itemsize + k.change.itemsize) for n, k in zip(counts, KINDS, strict=False))
+        body = unpacker.decompress(unpacker.unconsumed_tail, size + 1) if whole and size < _MAX_PAYLOAD else b""
     except zlib.error:
         raise StateError(f"{where}: expected a compressed delta, got damaged bytes") from None
-    if biases < 0 or len(body) != size or not unpacker.eof or unpacker.unused_data:
-        raise StateError(f"{where}: expected a delta of {weights} weights, got {len(body)} bytes")
-    position, arrays = 0, []
-    for dtype, count in (("<u4", weights), ("<i2", weights), ("<u4", biases), ("<i8", biases)):
-        arrays.append(np.frombuffer(body, dtype, count, position))
-        position += count * np.dtype(dtype).itemsize
-    return Delta(
-        _ungaps(arrays[0], where), arrays[1].astype(np.int16), _ungaps(arrays[2], where), arrays[3].astype(np.int64)
-    )
+    if not whole or len(body) != size or not unpacker.eof or unpacker.unused_data:
+        raise StateError(f"{where}: expected a delta of {sum(counts)} changes, got {len(body)} bytes")
+    position, changes = 0, {}
+    for count, kind in zip(counts, KINDS, strict=True):
+        gaps = np.frombuffer(body, _INDEX, count, position)
+        position += gaps.nbytes
+        change = np.frombuffer(body, kind.change, count, position)
+        position += change.nbytes
+        changes[kind.name] = Change(_ungaps(gaps, where), change.astype(kind.change.newbyteorder("=")))
+    return Delta(changes)
 
 
-def weights_sha256(weights: NDArray[np.int8], bias: NDArray[np.int32]) -> str:
-    """SHA-256 of the parameters: weight bytes, then bias as little-endian int32."""
-    digest = hashlib.sha256(np.ascontiguousarray(weights, np.int8).tobytes())
-    digest.update(np.ascontiguousarray(bias, "<i4").tobytes())
-    return digest.hexdigest()
+def _changed(old: NDArray[Any], new: NDArray[Any], kind: Kind) -> Change:
+    index = np.flatnonzero(new != old)
+    wide = kind.change.newbyteorder("=")
+    return Change(index.astype(np.uint32), new[index].astype(wide) - old[index].astype(wide))
 
 
-def _added(values: NDArray[Any], index: NDArray[np.uint32], change: NDArray[Any], what: str) -> NDArray[Any]:
+def _added(values: NDArray[Any], change: Change, what: str) -> NDArray[Any]:
+    index = change.index
     if index.size and int(index[-1]) >= values.size:  # indices ascend
         raise StateError(f"delta: expected {what} indices below {values.size}, got {int(index[-1])}")
-    moved, limits = values[index].astype(np.int64) + change, np.iinfo(values.dtype)
+    moved, limits = values[index].astype(np.int64) + change.change, np.iinfo(values.dtype)
     if moved.size and not limits.min <= int(moved.min()) <= int(moved.max()) <= limits.max:
         raise StateError(f"delta: expected {what} values of {values.dtype}, got {int(moved.min())}..{int(moved.max())}")
     result = values.copy()
@@ -135,14 +130,15 @@ def _added(values: NDArray[Any], index: NDArray[np.uint32], change: NDArray[Any]
     return result
 
 
-def _summed(parts: list[tuple[NDArray[np.uint32], NDArray[Any]]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+def _summed(parts: Sequence[Change], kind: Kind) -> Change:
+    wide = kind.change.newbyteorder("=")
     if not parts:
-        return np.zeros(0, np.uint32), np.zeros(0, np.int64)
-    index, place = np.unique(np.concatenate([p[0] for p in parts]), return_inverse=True)
+        return Change(np.zeros(0, np.uint32), np.zeros(0, wide))
+    index, place = np.unique(np.concatenate([part.index for part in parts]), return_inverse=True)
     change = np.zeros(index.size, np.int64)
-    np.add.at(change, place, np.concatenate([p[1] for p in parts]).astype(np.int64))
+    np.add.at(change, place, np.concatenate([part.change for part in parts]).astype(np.int64))
     kept = change != 0
-    return index[kept], change[kept]
+    return Change(index[kept].astype(np.uint32), change[kept].astype(wide))
 
 
 def _gaps(index: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -29,7 +29,9 @@ class ReplayBuffer:
 
     x int8[n, height, width, channels] input codes; y int64[n] classes; misses int64[n] how often weights lost the
     sample lately, halved from window to window, negative while none had it right; source bool[n] whether it came with
-    the artifact; version int64[n] the one in force when it came; id int64[n] hash of codes and class; `bits` 8 or 4.
+    the artifact; version int64[n] the one in force when it came; id int64[n] hash of codes and class; scores
+    float32[n, K] that the version gave which learned the sample first, NaN where none has, for updaters that distill
+    (K is 0 for others); `bits` 8 or 4.
     """
 
     x: NDArray[np.int8]
@@ -38,11 +40,12 @@ class ReplayBuffer:
     source: NDArray[np.bool_]
     version: NDArray[np.int64]
     id: NDArray[np.int64]
+    scores: NDArray[np.float32]
     bits: int = 8
 
     @classmethod
-    def of(cls, coreset: Coreset) -> Self:
-        """What a device starts with. Samples that occur twice are kept once."""
+    def of(cls, coreset: Coreset, outputs: int = 0) -> Self:
+        """What a device starts with, with room for so many scores. Samples that occur twice are kept once."""
         count = len(coreset.y)
         ids = identities(coreset.x, coreset.y)
         first = np.sort(np.unique(ids, return_index=True)[1])
@@ -53,6 +56,7 @@ class ReplayBuffer:
             np.ones(count, np.bool_),
             np.zeros(count, np.int64),
             ids,
+            np.full((count, outputs), np.nan, np.float32),
             coreset.bits,
         )
         return start.take(first) if first.size < count else start
@@ -68,6 +72,7 @@ class ReplayBuffer:
             source=np.zeros(count, np.bool_),
             version=np.full(count, version, np.int64),
             id=identities(kept, y),
+            scores=np.full((count, self.scores.shape[1]), np.nan, np.float32),
         )
 
     def take(self, index: NDArray[np.int64]) -> Self:
@@ -80,6 +85,7 @@ class ReplayBuffer:
             source=self.source[index],
             version=self.version[index],
             id=self.id[index],
+            scores=self.scores[index],
         )
 
     def and_also(self, other: Self) -> Self:
@@ -94,7 +100,15 @@ class ReplayBuffer:
             source=np.concatenate([self.source, fresh.source]),
             version=np.concatenate([self.version, fresh.version]),
             id=np.concatenate([self.id, fresh.id]),
+            scores=np.concatenate([self.scores, fresh.scores]),
         )
+
+    def learned(self, scores: NDArray[np.float32]) -> Self:
+        """With scores float32[n, K] remembered of the stream's samples that have none yet."""
+        if self.scores.shape[1] == 0:
+            return self
+        fresh = np.isnan(self.scores).all(axis=1) & ~self.source
+        return replace(self, scores=np.where(fresh[:, None], scores, self.scores))
 
     def __len__(self) -> int:
         return len(self.y)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,21 +66,22 @@ def stored_digest(connection: sqlite3.Connection) -> str:
     return "" if found is None else str(found[0])
 
 
-def read(connection: sqlite3.Connection, name: str, coreset: Coreset, classes: int) -> ReplayBuffer:
-    """The coreset in force: the artifact's own until it is redrawn.
+def read(connection: sqlite3.Connection, name: str, coreset: Coreset, classes: int, outputs: int = 0) -> ReplayBuffer:
+    """The coreset in force: the artifact's own until it is drawn anew; `outputs` scores are remembered of a sample.
 
     Raises
     ------
     StateError
         A row is missing, added or changed, is not of this artifact, or has a class that does not exist.
     """
-    base, digest = ReplayBuffer.of(coreset), stored_digest(connection)
+    base, digest = ReplayBuffer.of(coreset, outputs), stored_digest(connection)
     rows = connection.execute("SELECT id, source, version, label, misses FROM sample ORDER BY id").fetchall()
     if not digest and not rows:
         return base
     for row in rows:
         _check(row, classes, f"{name}: sample {row[0]}")
-    if _digest(rows) != digest:
+    scores = dict(connection.execute("SELECT sample, payload FROM remembered").fetchall())
+    if _digest(_named(rows, scores)) != digest:
         raise StateError(
             f"{name}: coreset: expected rows with SHA-256 {digest[:16] or 'of none'}..., got {len(rows)} others "
             "(state is damaged)"
@@ -98,13 +99,17 @@ def read(connection: sqlite3.Connection, name: str, coreset: Coreset, classes: i
     wrong = np.flatnonzero(arrived.id != number[stream])
     if wrong.size:
         raise StateError(f"{name}: sample {number[stream][wrong[0]]}: expected codes of that hash, got others")
-    return kept.and_also(replace(arrived, misses=misses[stream], version=version[stream]))
+    remembered = arrived.scores.copy()
+    for row, each in enumerate(number[stream].tolist()):
+        if outputs and each in scores:
+            remembered[row] = _scores(scores[each], outputs, f"{name}: sample {each}")
+    return kept.and_also(replace(arrived, misses=misses[stream], version=version[stream], scores=remembered))
 
 
 def write(connection: sqlite3.Connection, pool: ReplayBuffer) -> str:
     """Store a coreset, writing only what differs from the one stored; call it in a transaction. Returns its digest."""
-    rows = _rows(pool)
-    digest = _digest(rows)
+    rows, scores = _rows(pool), _stored_scores(pool)
+    digest = _digest(_named(rows, scores))
     if digest == stored_digest(connection):
         return digest
     held = dict(connection.execute("SELECT id, misses FROM sample").fetchall())
@@ -119,13 +124,16 @@ def write(connection: sqlite3.Connection, pool: ReplayBuffer) -> str:
     connection.executemany(
         "INSERT INTO codes VALUES (?, ?)", [(int(pool.id[i]), encode(pool.x[i : i + 1], pool.bits)) for i in fresh]
     )
+    learned = {number for (number,) in connection.execute("SELECT sample FROM remembered").fetchall()}
+    fresh_scores = [item for item in scores.items() if item[0] not in learned]
+    connection.executemany("INSERT INTO remembered VALUES (?, ?)", fresh_scores)
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_KEY, digest))
     return digest
 
 
 def fingerprint(pool: ReplayBuffer) -> str:
     """SHA-256 of a coreset as :func:`write` stores it."""
-    return _digest(_rows(pool))
+    return _digest(_named(_rows(pool), _stored_scores(pool)))
 
 
 def clear(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -133,6 +141,7 @@ def clear(connection: sqlite3.Connection) -> tuple[int, int]:
     (samples,) = connection.execute("SELECT count(*) FROM sample WHERE source = 0").fetchone()
     windows = connection.execute("DELETE FROM deferred").rowcount
     connection.execute("DELETE FROM codes")
+    connection.execute("DELETE FROM remembered")
     connection.execute("DELETE FROM sample")
     connection.execute("DELETE FROM meta WHERE key = ?", (_KEY,))
     return int(samples), int(windows)
@@ -195,6 +204,23 @@ def _check(row: tuple[Any, ...], classes: int, where: str) -> None:
 def _rows(pool: ReplayBuffer) -> list[tuple[int, ...]]:
     columns = (pool.id, pool.source.astype(np.int64), pool.version, pool.y, pool.misses)
     return sorted(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _stored_scores(pool: ReplayBuffer) -> dict[int, bytes]:
+    """Remembered scores by sample, float32 little-endian."""
+    kept = np.flatnonzero(~np.isnan(pool.scores).all(axis=1)) if pool.scores.shape[1] else np.zeros(0, np.int64)
+    return {int(pool.id[i]): pool.scores[i].astype("<f4").tobytes() for i in kept}
+
+
+def _scores(data: Any, outputs: int, where: str) -> NDArray[np.float32]:
+    if not isinstance(data, bytes) or len(data) != 4 * outputs:
+        raise StateError(f"{where}: expected {outputs} scores, got others (state is damaged)")
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
+def _named(rows: Sequence[tuple[Any, ...]], scores: Mapping[int, Any]) -> list[tuple[Any, ...]]:
+    """Rows with the hash of what is remembered of their sample."""
+    return [(*row, hashlib.sha256(scores[row[0]]).hexdigest()) if row[0] in scores else row for row in rows]
 
 
 def _digest(rows: Sequence[tuple[Any, ...]]) -> str:

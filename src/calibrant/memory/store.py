@@ -1,12 +1,10 @@
-"""The device's mutable state: every version of the weights, what happened when, in one SQLite file."""
+"""The device's mutable state: every version of the parameters, what happened when, in one SQLite file."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,35 +13,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import BudgetError, StateError
+from calibrant.core.parameters import Parameters
 from calibrant.core.reports import Version
 from calibrant.core.statistics import Coreset
-from calibrant.memory import database, delta_chain, samples
-from calibrant.memory.delta import Delta, apply, join, negative, weights_sha256
+from calibrant.memory import database, delta_chain, events, policies, samples, versions
+from calibrant.memory.delta import Delta, join, negative
+from calibrant.memory.events import Event
 from calibrant.memory.replay import ReplayBuffer
-
-MAX_EVENTS = 1000  # the newest are kept
-_COLUMNS = "number, parent, created, updater, decision, flips, weights_sha256, metrics"
+from calibrant.memory.upgrade import upgrade
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened: a commit, a rejected, skipped or deferred window, a rollback, samples forgotten."""
+class Entry:
+    """What one transaction writes beside a version or an event.
 
-    created: str
-    kind: str
-    version: int
-    detail: Mapping[str, Any]
+    `facts` are JSON for people. `coreset` is what to learn from from now on, None for no change; `ticket` names the
+    deferred window that this was, which is done. `policies`: by name, what each goes on from, plain JSON values.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    coreset: ReplayBuffer | None = None
+    ticket: int | None = None
+    policies: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Store:
-    """Versions of one artifact's weights, and the samples to learn from.
+    """Versions of one artifact's parameters, the samples to learn from, and what policies go on from.
 
     Version 0 is the artifact itself; a version is its origin plus a delta. A delta is relative to the version before,
     because steps are small and flash wears; every 32 steps it is relative to version 0 instead, so restoring replays at
     most 32 deltas however long the history. A rollback is a new version with the same content as an old one: it repeats
     that one's origin and delta, and its `parent` is the version it points back to. The coreset has no versions: a label
-    stays true whatever the weights are. One transaction writes version, delta, coreset and event; power loss leaves all
-    of it or nothing.
+    stays true whatever the weights are. One transaction writes version, delta, coreset, policies and event; power loss
+    leaves all of it or nothing.
 
     Parameters
     ----------
@@ -107,56 +109,50 @@ class Store:
 
     def versions(self) -> tuple[Version, ...]:
         """All versions, oldest first."""
-        with database.failures(self._name):
-            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM version ORDER BY number").fetchall()
-        return tuple(self._version_of(row) for row in rows)
+        return tuple(versions.read(self._connection, self._name))
 
     def head(self) -> Version:
         """The latest version: the one in force."""
-        return self._versions_where("ORDER BY number DESC LIMIT 1")[0]
+        return versions.head(self._connection, self._name)
 
     def version(self, number: int) -> Version:
         """One version; StateError with the range that exists if it is not there."""
-        found = self._versions_where("WHERE number = ?", number) if 0 <= number < 2**63 else []
-        if not found:
-            raise StateError(f"{self._name}: expected a version from 0 to {self.head().number}, got {number}")
-        return found[0]
+        return versions.find(self._connection, self._name, number)
+
+    def vouched(self) -> Version:
+        """The latest version that labels, or someone who rolled back to it, vouch for."""
+        return versions.vouched(self._connection, self._name)
+
+    def parameters_at(self, number: int, base: Parameters) -> Parameters:
+        """Parameters of a version; `base` are the artifact's. StateError if there is none, or the state is damaged."""
+        return versions.parameters(self._connection, self._name, number, base)
 
     def events(self) -> tuple[Event, ...]:
         """What happened, oldest first; at most the newest 1000."""
         with database.failures(self._name):
-            rows = self._connection.execute("SELECT created, kind, version, detail FROM event ORDER BY id").fetchall()
-        return tuple(Event(created, kind, version, self._json(detail)) for created, kind, version, detail in rows)
+            return events.read(self._connection, self._name)
 
-    def commit(
-        self,
-        delta: Delta,
-        *,
-        parent: int,
-        sha256: str,
-        updater: str,
-        decision: str = "committed",
-        metrics: Mapping[str, Any] | None = None,
-        coreset: ReplayBuffer | None = None,
-        ticket: int | None = None,
-    ) -> Version:
-        """Write one version, its delta, an event and the coreset in one transaction.
+    def policies(self) -> dict[str, policies.Memory]:
+        """What each policy said of itself last, and under which version."""
+        with database.failures(self._name):
+            return policies.read(self._connection, self._name)
+
+    def commit(self, delta: Delta, entry: Entry, *, parent: int, sha256: str, updater: str, vouched: bool) -> Version:
+        """Write one version, its delta, an event and an entry in one transaction.
 
         Parameters
         ----------
         delta : Delta
             Relative to `parent`.
+        entry : Entry
+            Its facts become the version's metrics.
         parent : int
             Must be the head: another process may have committed meanwhile.
         sha256 : str
-            `delta.weights_sha256` of the new parameters.
-        updater, decision : str
-        metrics : mapping, optional
-            JSON for people.
-        coreset : ReplayBuffer, optional
-            What to learn from from now on.
-        ticket : int, optional
-            Of the deferred window that taught this; it is deleted.
+            Of the new parameters.
+        updater : str
+        vouched : bool
+            Whether labels vouch for it.
 
         Raises
         ------
@@ -167,56 +163,73 @@ class Store:
         """
         with database.transaction(self._connection, self._name):
             self._check_head(parent)
-            digest = self._write_samples(coreset, ticket)
+            digest = self._write_samples(entry)
             before = delta_chain.read(self._connection, self._name, parent)
             version = Version(
-                parent + 1, parent, _now(), updater, decision, int(delta.weight_index.size), sha256, dict(metrics or {})
+                number=parent + 1,
+                parent=parent,
+                created=events.now(),
+                updater=updater,
+                decision="committed",
+                flips=delta.flips,
+                weights_sha256=sha256,
+                metrics=dict(entry.facts),
+                vouched=vouched,
             )
-            self._insert(version)
+            versions.insert(self._connection, version)
             delta_chain.extend(self._connection, version.number, before, delta)
-            self._write_event(decision, version.number, {"flips": version.flips})
+            policies.write(self._connection, entry.policies, version.number)
+            events.write(self._connection, version.decision, version.number, {"flips": version.flips})
             self._check_storage()
         self._coreset = digest
         return version
 
-    def rollback(self, to: int, facts: Mapping[str, Any] | None = None, ticket: int | None = None) -> Version:
+    def rollback(self, to: int, entry: Entry | None = None) -> Version:
         """Write a new version with the content of version `to`; `flips` counts the weights it changes.
 
-        `facts` join its metrics; a deferred window, by its `ticket`, is done.
+        The facts of `entry` join its metrics; its coreset is not looked at.
         """
+        entry = entry or Entry()
         with database.transaction(self._connection, self._name):
-            self._write_samples(None, ticket)
+            self._settle(entry)
             target, head = self.version(to), self.head()
             there, here = (delta_chain.read(self._connection, self._name, number) for number in (to, head.number))
-            flips = int(join([*there, *map(negative, here)]).weight_index.size)
             version = Version(
                 number=head.number + 1,
                 parent=to,
-                created=_now(),
+                created=events.now(),
                 updater="rollback",
                 decision="rolled back",
-                flips=flips,
+                flips=join([*there, *map(negative, here)]).flips,
                 weights_sha256=target.weights_sha256,
-                metrics={"to": to, **(facts or {})},
+                metrics={"to": to, **entry.facts},
             )
-            self._insert(version)
+            versions.insert(self._connection, version)
             delta_chain.repeat(self._connection, version.number, to)
-            self._write_event(version.decision, version.number, {"from": head.number, "to": to})
+            policies.write(self._connection, entry.policies, version.number)
+            events.write(self._connection, version.decision, version.number, {"from": head.number, "to": to})
             self._check_storage()
         return version
 
-    def record(
-        self, kind: str, detail: Mapping[str, Any], coreset: ReplayBuffer | None = None, ticket: int | None = None
-    ) -> None:
-        """Write an event that makes no version: a rejected or skipped window; coreset and ticket as for `commit`."""
+    def record(self, kind: str, entry: Entry) -> None:
+        """Write an event that makes no version, a rejected or skipped window, and its entry."""
         with database.transaction(self._connection, self._name):
-            digest = self._write_samples(coreset, ticket)
-            self._write_event(kind, self.head().number, detail)
+            digest, head = self._write_samples(entry), self.head().number
+            policies.write(self._connection, entry.policies, head)
+            events.write(self._connection, kind, head, entry.facts)
             self._check_storage()
         self._coreset = digest
 
-    def coreset(self, base: Coreset, classes: int) -> ReplayBuffer:
-        """The samples to learn from: those of `base`, the artifact's coreset, until they are redrawn.
+    def coreset(self, base: Coreset, labels: int, outputs: int = 0) -> ReplayBuffer:
+        """The samples to learn from: those of `base`, the artifact's coreset, until they are drawn anew.
+
+        Parameters
+        ----------
+        base : Coreset
+        labels : int
+            A label is below it.
+        outputs : int
+            Scores that are remembered of a sample.
 
         Raises
         ------
@@ -225,16 +238,16 @@ class Store:
         """
         with database.failures(self._name):
             digest = samples.stored_digest(self._connection)
-            pool = samples.read(self._connection, self._name, base, classes)
+            buffer = samples.read(self._connection, self._name, base, labels, outputs)
         self._coreset = digest
-        return pool
+        return buffer
 
     def defer(self, codes: NDArray[np.int8]) -> int:
         """Keep a window int8[n, height, width, channels] until its labels come; the oldest goes when too many wait."""
         with database.transaction(self._connection, self._name):
-            ticket, dropped = samples.defer(self._connection, codes, _now())
+            ticket, dropped = samples.defer(self._connection, codes, events.now())
             detail = {"ticket": ticket, "samples": len(codes), "dropped": dropped}
-            self._write_event("deferred", self.head().number, detail)
+            events.write(self._connection, "deferred", self.head().number, detail)
             self._check_storage()
         return ticket
 
@@ -253,32 +266,10 @@ class Store:
         """
         with database.transaction(self._connection, self._name):
             count, windows = samples.clear(self._connection)
-            self._write_event("forgot", self.head().number, {"samples": count, "windows": windows})
+            events.write(self._connection, "forgot", self.head().number, {"samples": count, "windows": windows})
         self._coreset = ""
         database.overwrite_freed(self._connection, self._name)
         return count
-
-    def weights_at(
-        self, number: int, base_weights: NDArray[np.int8], base_bias: NDArray[np.int32]
-    ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-        """Parameters of a version, replayed from the artifact's own and checked against the version's hash.
-
-        Raises
-        ------
-        StateError
-            No such version, or the state is damaged.
-        """
-        version = self.version(number)
-        weights, bias = base_weights.copy(), base_bias.copy()
-        for delta in delta_chain.read(self._connection, self._name, number):
-            weights, bias = apply(delta, weights, bias)
-        got = weights_sha256(weights, bias)
-        if got != version.weights_sha256:
-            raise StateError(
-                f"{self._name}: version {number}: expected weights with SHA-256 {version.weights_sha256[:16]}..., "
-                f"got {got[:16]}... (state is damaged)"
-            )
-        return weights, bias
 
     def nbytes(self) -> int:
         """Size of the database in bytes."""
@@ -302,6 +293,7 @@ class Store:
     def _prepare(self, artifact: str | None, base_sha256: str | None) -> None:
         with database.failures(self._name):
             empty = database.is_empty(self._connection)
+            older = not empty and database.version_of(self._connection) < database.SCHEMA_VERSION
         if empty:
             if artifact is None or base_sha256 is None:
                 raise StateError(f"{self._name}: expected a Calibrant state, got an empty file")
@@ -309,15 +301,15 @@ class Store:
                 if database.is_empty(self._connection):  # another process may have been first
                     database.create_schema(self._connection)
                     self._connection.execute("INSERT INTO meta VALUES ('artifact', ?)", (artifact,))
-                    self._insert(Version(0, None, _now(), "none", "base", 0, base_sha256))
+                    versions.insert(self._connection, Version(0, None, events.now(), "none", "base", 0, base_sha256))
                     self._check_storage()
-        elif database.is_older(self._connection):
+        elif older:
             with database.transaction(self._connection, self._name):
-                if database.is_older(self._connection):
-                    database.upgrade(self._connection)
+                upgrade(self._connection, self._name)
         with database.failures(self._name):
             found = self._connection.execute("SELECT value FROM meta WHERE key = 'artifact'").fetchone()
-        if found is None or not self._versions_where("WHERE number = 0"):
+            (bases,) = self._connection.execute("SELECT count(*) FROM version WHERE number = 0").fetchone()
+        if found is None or not bases:
             raise StateError(f"{self._name}: state is damaged (its artifact or version 0 is missing)")
         if artifact is not None and found[0] != artifact:
             raise StateError(
@@ -329,33 +321,18 @@ class Store:
         if head.number != expected:
             raise StateError(f"{self._name}: expected version {expected} to be the latest, got {head.number}")
 
-    def _write_samples(self, coreset: ReplayBuffer | None, ticket: int | None) -> str:
+    def _settle(self, entry: Entry) -> None:
+        if entry.ticket is not None:
+            samples.settle(self._connection, entry.ticket)
+
+    def _write_samples(self, entry: Entry) -> str:
         """Digest of the coreset then in force."""
-        if ticket is not None:
-            samples.settle(self._connection, ticket)
-        if coreset is None:
+        self._settle(entry)
+        if entry.coreset is None:
             return self._coreset
         if samples.stored_digest(self._connection) != self._coreset:
             raise StateError(f"{self._name}: expected the coreset as last read, got a newer one (another process?)")
-        return samples.write(self._connection, coreset)
-
-    def _insert(self, version: Version) -> None:
-        values = (
-            version.number,
-            version.parent,
-            version.created,
-            version.updater,
-            version.decision,
-            version.flips,
-            version.weights_sha256,
-            json.dumps(version.metrics, sort_keys=True),
-        )
-        self._connection.execute(f"INSERT INTO version ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-
-    def _write_event(self, kind: str, version: int, detail: Mapping[str, Any]) -> None:
-        row = (_now(), kind, version, json.dumps(detail, sort_keys=True))
-        self._connection.execute("INSERT INTO event (created, kind, version, detail) VALUES (?, ?, ?, ?)", row)
-        self._connection.execute("DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?", (MAX_EVENTS,))
+        return samples.write(self._connection, entry.coreset)
 
     def _check_storage(self) -> None:
         if self._storage is not None and self.nbytes() > self._storage:
@@ -363,25 +340,3 @@ class Store:
                 f"{self._name}: storage budget is {self._storage:,} bytes, the state would take {self.nbytes():,} "
                 f"({self.nbytes() - self._storage:,} over)"
             )
-
-    def _versions_where(self, clause: str, *values: int) -> list[Version]:
-        with database.failures(self._name):
-            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM version {clause}", values).fetchall()
-        return [self._version_of(row) for row in rows]
-
-    def _version_of(self, row: tuple[Any, ...]) -> Version:
-        number, parent, created, updater, decision, flips, sha256, metrics = row
-        return Version(number, parent, created, updater, decision, flips, sha256, self._json(metrics))
-
-    def _json(self, text: Any) -> Mapping[str, Any]:
-        try:
-            value = json.loads(text)
-        except (TypeError, ValueError):
-            value = None
-        if not isinstance(value, dict):
-            raise StateError(f"{self._name}: expected a JSON object, got {text!r:.40} (state is damaged)")
-        return value
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

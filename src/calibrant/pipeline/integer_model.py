@@ -14,7 +14,8 @@ from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.core.logits import logits
 from calibrant.core.statistics import Coreset, Feedback, Preprocess
-from calibrant.core.window import check_labels, check_window, encode
+from calibrant.core.task import check_labels
+from calibrant.core.window import check_window, encode
 from calibrant.engine import Engine
 from calibrant.graph.graph import Graph
 from calibrant.pipeline import torch_model

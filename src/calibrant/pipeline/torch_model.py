@@ -21,8 +21,9 @@ from calibrant.core.logits import logits
 from calibrant.core.program import Constants, Program
 from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import Coreset, FeatureStatistics, InDistribution, Preprocess
+from calibrant.core.task import check_labels
 from calibrant.core.training import Training
-from calibrant.core.window import check_labels, check_window, encode
+from calibrant.core.window import check_window, encode
 from calibrant.engine import Engine
 from calibrant.graph.graph import Graph
 from calibrant.policy.feature_distance import DISTANCE_ONE, Features, nearest

@@ -11,25 +11,24 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.fmath import ERROR_ONE, cross_entropy
+from calibrant.core.fmath import ERROR_ONE
 
 _CERTAIN = ERROR_ONE >> 4  # of doubt that the surest sample keeps: what looks sure and lies far off may be wrong
 
 
-def margin_uncertainty(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """How unsure the model is, int64[N]: 2^15 less the margin between the two likeliest of scores [N, K], and a little.
+def margin_uncertainty(probabilities: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How unsure the model is, int64[N]: 2^15 less the margin between the two likeliest of Q15 [N, K], and a little.
 
     Examples
     --------
-    >>> margin_uncertainty(np.array([[9.0, -9.0], [1.0, 1.0]], np.float32)).tolist()
+    >>> margin_uncertainty(np.array([[32768, 0], [16384, 16384]])).tolist()
     [2048, 34816]
     """
-    predicted = scores.argmax(axis=1)
-    _, mass = cross_entropy(scores, predicted)
-    rows = np.arange(len(scores))
-    mass[rows, predicted] += ERROR_ONE
-    first = mass[rows, predicted]
-    mass[rows, predicted] = -1
+    mass = probabilities.copy()
+    rows = np.arange(len(mass))
+    likeliest = mass.argmax(axis=1)
+    first = mass[rows, likeliest]
+    mass[rows, likeliest] = -1
     doubt: NDArray[np.int64] = ERROR_ONE - (first - np.maximum(mass.max(axis=1), 0)) + _CERTAIN
     return doubt
 

@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.core.decision import Action, Decision
 from calibrant.core.statistics import InDistribution
 from calibrant.policy.drift import Adwin, PageHinkley
 from calibrant.policy.feature_distance import DISTANCE_ONE
+from calibrant.policy.significance import improbable
 
 ERROR_FLOOR = 0.005  # no model is expected to be better than this, and none than on its training samples
 WORST = 0.98  # error rate above which no difference counts
-SIGNIFICANCE = 2, 25  # less probable than 8 %: too many errors for the usual rate
 DECISIVE = 10  # so many labels overrule what distances say
 TOLERANCE, SAMPLING = 1.75, 4.0  # spreads above usual that are no alarm: the second by the root of samples reached
 QUIET = 60  # labels without more errors than usual end an alarm; so do as many remembered samples reached
 PATIENCE, ENOUGH = 4, 100  # windows adapted to, and labels in them, without a gain: what remains is usual from then on
-_RATE_ONE = 1 << 16
 HOME = 0.05  # error rate that nobody adapts to where inputs look as they used to: neighbors in time differ as much
 LIMIT, SLACK = 3.0, 1.5  # of the log-likelihood ratio of twice the usual errors: alarm, and how far above it may run
 NEAR = 1.0  # spreads above usual at which a window that was far is home again
@@ -59,14 +59,6 @@ class Evidence:
         if usual.spread > 0 and distance.size:
             above = (int(distance.sum()) / (distance.size * DISTANCE_ONE) - usual.distance) / usual.spread
         return cls(wrong.size, int(np.count_nonzero(wrong)), above, int(np.unique(which).size))
-
-
-@dataclass(frozen=True)
-class GateDecision:
-    """Whether to adapt, and why."""
-
-    adapt: bool
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -133,17 +125,17 @@ class DriftGate:
     usual : InDistribution
         From the artifact.
     memory : mapping, optional
-        What :meth:`memory` said earlier; the streaming tests start over.
+        What :meth:`memory` said earlier; of an earlier release, the streaming tests start over.
 
     Examples
     --------
     >>> gate = DriftGate(InDistribution(distance=0.1, spread=0.1))
     >>> gate.judge(Evidence(labels=50, errors=1, distance=0.2, reached=12))
-    GateDecision(adapt=False, reason='1 of 50 wrong, usual is 0.5 %')
+    Decision(action=<Action.SKIP: 'skipped'>, reason='1 of 50 wrong, usual is 0.5 %', version=None)
     >>> gate.judge(Evidence(labels=0, errors=0, distance=4.0, reached=16))
-    GateDecision(adapt=True, reason='distance 4.00 spreads above usual, limit 2.85')
+    Decision(action=<Action.ADAPT: 'adapt'>, reason='distance 4.00 spreads above usual, limit 2.85', version=None)
     >>> DriftGate(InDistribution(error=0.28)).judge(Evidence(labels=150, errors=44, distance=None, reached=0))
-    GateDecision(adapt=False, reason='44 of 150 wrong, usual is 28.0 %')
+    Decision(action=<Action.SKIP: 'skipped'>, reason='44 of 150 wrong, usual is 28.0 %', version=None)
     """
 
     def __init__(self, usual: InDistribution, memory: Mapping[str, Any] | None = None) -> None:
@@ -157,11 +149,15 @@ class DriftGate:
             None  # of a window that is to be adapted to, when it has been
         )
         self._start_slow_tests()
+        if "slow_error" in kept:
+            self._slow_error.resume(kept["slow_error"])
+            self._slow_distance.resume(kept["slow_distance"])
+            self._crept = bool(kept["crept"])
 
     def _start_slow_tests(self) -> None:
         """What they have seen is of other weights."""
         self._slow_error, self._slow_distance = Adwin(delta=0.02, ahead=1), PageHinkley(5, 0.5, 4.0, 1.0, "up")
-        self._crept: bool = False  # errors did, but no window since has been worse than usual
+        self._crept = False  # errors did, but no window since has been worse than usual
 
     def memory(self) -> dict[str, Any]:
         """JSON to go on from."""
@@ -170,9 +166,12 @@ class DriftGate:
             "distance": asdict(self._distance),
             "excess": self._excess,
             "abroad": self._abroad,
+            "crept": self._crept,
+            "slow_error": self._slow_error.memory(),
+            "slow_distance": self._slow_distance.memory(),
         }
 
-    def judge(self, evidence: Evidence) -> GateDecision:
+    def judge(self, evidence: Evidence) -> Decision:
         """Look at the next window; :meth:`adapted` is due after one that calls for it and was learned from."""
         self._judged = None
         before = self._error, self._distance
@@ -188,7 +187,7 @@ class DriftGate:
             far = self._judge_distance(evidence) if evidence.distance is not None else None
             given = [judged for judged in (wrong, far) if judged is not None]
             decision = next((judged for judged in given if judged.adapt), None) or (
-                given[0] if given else GateDecision(True, "nothing is known of what is usual")
+                given[0] if given else _adapt("nothing is known of what is usual")
             )
         if decision.adapt:
             self._judged, (self._error, self._distance) = (self._error, self._distance), before
@@ -213,7 +212,7 @@ class DriftGate:
             self._judged = None
             self._start_slow_tests()
 
-    def _judge_errors(self, evidence: Evidence) -> GateDecision:
+    def _judge_errors(self, evidence: Evidence) -> Decision:
         errors, labels, level = evidence.errors, evidence.labels, self._error
         rate, said = errors / labels, f"{errors} of {labels} wrong, usual is {100 * level.expected:.1f} %"
         row = np.zeros(labels)
@@ -228,18 +227,18 @@ class DriftGate:
         fast = self._excess > LIMIT
         if not (fast or slow):
             self._error = level.stayed(rate, labels, self._floor)
-            return GateDecision(False, said)
+            return _stay(said)
         if level.stuck(ENOUGH) and not improbable(errors, labels, max(level.best or 0.0, usual)):
             self._error = level.settled()
             self._excess = 0.0
-            return GateDecision(False, f"{said}, adapting has not lowered it")
+            return _stay(f"{said}, adapting has not lowered it")
         if not more:
             self._error = level.stayed(rate, labels, self._floor)
-            return GateDecision(True, f"{said}, too few labels to end an alarm")
+            return _adapt(f"{said}, too few labels to end an alarm")
         self._error = level.adapted(rate, labels, lambda best: improbable(errors, labels, max(best, usual)))
-        return GateDecision(True, said if fast else f"{said}, slowly more")
+        return _adapt(said if fast else f"{said}, slowly more")
 
-    def _judge_distance(self, evidence: Evidence) -> GateDecision:
+    def _judge_distance(self, evidence: Evidence) -> Decision:
         value, level = evidence.distance, self._distance
         assert value is not None
         above = TOLERANCE + SAMPLING / math.sqrt(evidence.reached)
@@ -248,37 +247,20 @@ class DriftGate:
         slow = self._slow_distance.update(value).size > 0 and value > level.expected
         if not (value > limit or slow):
             self._distance = level.stayed(value, evidence.reached, 0.0)
-            return GateDecision(False, said)
+            return _stay(said)
         if level.stuck(0.0) and value <= (level.best or 0.0) + above:
             self._distance = level.settled()
-            return GateDecision(False, f"{said}, adapting has not lowered it")
+            return _stay(f"{said}, adapting has not lowered it")
         self._distance = level.adapted(value, evidence.reached, lambda best: value > best + above)
-        return GateDecision(True, said if value > limit else f"{said}, slowly more")
+        return _adapt(said if value > limit else f"{said}, slowly more")
 
 
-def improbable(errors: int, labels: int, rate: float) -> bool:
-    """Whether chance gives `errors` or more of `labels` at an error rate with a probability below 8 %.
+def _adapt(reason: str) -> Decision:
+    return Decision(Action.ADAPT, reason)
 
-    Exact: the binomial distribution in whole numbers.
 
-    Examples
-    --------
-    >>> improbable(1, 19, 0.005), improbable(2, 19, 0.005), improbable(5, 100, 0.05)
-    (False, True, False)
-    """
-    wrong = min(max(round(rate * _RATE_ONE), 0), _RATE_ONE)
-    right = _RATE_ONE - wrong
-    if errors * _RATE_ONE <= labels * wrong:
-        return False
-    total: int = _RATE_ONE**labels
-    term: int = right**labels
-    rarer = total
-    for k in range(errors):
-        rarer -= term
-        if rarer * SIGNIFICANCE[1] < total * SIGNIFICANCE[0]:
-            return True
-        term = term * (labels - k) * wrong // ((k + 1) * right)
-    return False
+def _stay(reason: str) -> Decision:
+    return Decision(Action.SKIP, reason)
 
 
 def _is_number(value: object) -> bool:

@@ -8,7 +8,9 @@ vouch for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +46,20 @@ class Evidence:
     same: int
 
     @classmethod
-    def of(cls, pooled: NDArray[np.int32], scores: NDArray[np.float32]) -> Evidence:
-        """Of a window, from a forward pass: int32[N, pooled_count] and class scores float32[N, K]."""
-        predicted = np.bincount(scores.argmax(axis=1), minlength=scores.shape[1])
+    def of(cls, pooled: NDArray[np.int32], classes: NDArray[np.int64], count: int) -> Evidence:
+        """Of a window, from a forward pass: int32[N, pooled_count], predicted classes int64[N] of `count`."""
+        predicted = np.bincount(classes, minlength=count)
         return cls(pooled.sum(axis=0, dtype=np.int64), predicted, *_pairs(predicted))
+
+    def memory(self) -> list[Any]:
+        """Plain numbers for :meth:`resumed`."""
+        return [self.pooled.tolist(), self.predicted.tolist(), self.pairs, self.same]
+
+    @classmethod
+    def resumed(cls, memory: Sequence[Any]) -> Evidence:
+        """What gave this memory."""
+        pooled, predicted, pairs, same = memory
+        return cls(np.array(pooled, np.int64), np.array(predicted, np.int64), int(pairs), int(same))
 
     @property
     def samples(self) -> int:

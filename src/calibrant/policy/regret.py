@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SIGNIFICANCE = 2  # standard deviations by which home must be ahead
+from calibrant.policy.significance import ahead
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,14 @@ class Regret:
             lost=self.lost + int(np.count_nonzero(head & ~home)),
             won=self.won + int(np.count_nonzero(home & ~head)),
         )
-        return Regret(self.home) if _beyond_chance(told.won, told.lost) else told
+        return Regret(self.home) if ahead(told.won, told.lost) else told
 
     @property
     def regretted(self) -> bool:
         """Whether home does better, beyond chance."""
-        return _beyond_chance(self.lost, self.won)
+        return ahead(self.lost, self.won)
 
     @property
     def error(self) -> float:
         """Share of the labels that home gets wrong."""
         return self.errors / max(self.labels, 1)
-
-
-def _beyond_chance(more: int, less: int) -> bool:
-    return more > less and (more - less) ** 2 > SIGNIFICANCE**2 * (more + less)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.core.evaluation import Evaluation
 from calibrant.core.fmath import LOSS_ONE
+from calibrant.policy.significance import risen
 
 IMPORTANCE_LIMIT = 64  # keeps the updater's integers small
-SIGNIFICANCE = 2  # standard errors by which the held-back loss must rise to count as worse
 HOLDOUT_MINIMUM = 40  # with fewer labels every one is used to learn: five held back would tell nothing
 
 
@@ -24,6 +25,18 @@ class Measured:
     held_loss: NDArray[np.int64]
     loss: float
     right: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, window: int, held: NDArray[np.int64]) -> Measured:
+        """From an evaluation of `window` samples and then the coreset; `held` int64[...] are those held back."""
+        right, loss = evaluation.right, evaluation.loss
+        return cls(
+            accuracy=float(right[:window].mean()) if window else None,
+            coreset_accuracy=float(right[window:].mean()) if len(right) > window else None,
+            held_loss=loss[held],
+            loss=float(loss.mean()) / LOSS_ONE,
+            right=right,
+        )
 
     def as_metrics(self, suffix: str) -> dict[str, float | None]:
         """Fractions for the state's history."""
@@ -70,8 +83,8 @@ def verdict(before: Measured, after: Measured, coreset_drop: float) -> str | Non
     """Why new weights do not pass, None if they do.
 
     The coreset may lose `coreset_drop` of its accuracy. The loss of held-back samples may not rise significantly: a
-    dozen samples cannot tell a little worse from chance, so the paired difference must exceed `SIGNIFICANCE` standard
-    errors (Student's t, computed on integers).
+    dozen samples cannot tell a little worse from chance, so the paired difference must be beyond chance
+    (`significance.risen`).
 
     Examples
     --------
@@ -90,9 +103,7 @@ def verdict(before: Measured, after: Measured, coreset_drop: float) -> str | Non
                 f"allowed {coreset_drop:g}"
             )
     rises = [int(rise) for rise in after.held_loss - before.held_loss]
-    count, total = len(rises), sum(rises)
-    scatter = count * sum(rise * rise for rise in rises) - total * total  # count^2 times the variance
-    if total > 0 and total * total * (count - 1) > SIGNIFICANCE**2 * scatter:
-        means = [int(m.held_loss.sum()) / (LOSS_ONE * count) for m in (before, after)]
-        return f"held-back loss rose from {means[0]:.3f} to {means[1]:.3f} on {count} samples"
+    if risen(rises):
+        means = [int(m.held_loss.sum()) / (LOSS_ONE * len(rises)) for m in (before, after)]
+        return f"held-back loss rose from {means[0]:.3f} to {means[1]:.3f} on {len(rises)} samples"
     return None

@@ -1,22 +1,49 @@
-"""What is in force on the device: a version, its weights in the engine, and the coreset, in step with the state."""
+"""What is in force on the device: a version, its parameters in the engine, and the coreset, in step with the state.
+
+The one place that begins, commits and rolls back, and that swaps what the engine holds: parameters in force and on
+trial are two `Parameters`, and coming into force is one assignment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.artifact import Artifact
+from calibrant.core.evaluation import Evaluation
+from calibrant.core.parameters import Parameters
 from calibrant.core.reports import Version
 from calibrant.engine import Engine
-from calibrant.memory.delta import difference, weights_sha256
-from calibrant.memory.replay import ReplayBuffer, resample
+from calibrant.memory.delta import difference
+from calibrant.memory.policies import Memory
+from calibrant.memory.replay import ReplayBuffer, identities, resample
 from calibrant.memory.samples import fingerprint
-from calibrant.memory.store import Store
+from calibrant.memory.store import Entry, Store
+from calibrant.session.evaluator import Evaluator
 from calibrant.session.supervised import Attempt
-from calibrant.session.unsupervised import Anchor
+from calibrant.updaters.base import Samples
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The last version that labels vouch for: the artifact's, one learned from labels, or one rolled back to."""
+
+    version: int
+    parameters: Parameters
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How the coreset is kept: samples that it may hold, the share of its places that belongs to the artifact's
+    samples (see `memory.replay.resample`), whether attempts change it, and whether scores are remembered."""
+
+    capacity: int
+    source_share: float
+    update_replay: bool
+    distills: bool
 
 
 class Deployment:
@@ -26,86 +53,94 @@ class Deployment:
     ----------
     artifact : Artifact
     engine : Engine
-        Holds the weights in force, except while something is tried.
+        Holds the parameters in force, except while something is tried.
     store : Store
         Opened for this artifact.
-    capacity : int
-        Samples that the coreset may hold.
-    source_share : float
-        Share of its places that belongs to the artifact's samples, see `memory.replay.resample`.
-    upkeep : bool
-        Whether attempts change the coreset.
+    keeping : Keeping
 
     Attributes
     ----------
     head : Version
         The version in force.
-    pool : ReplayBuffer
+    parameters : Parameters
+        Its parameters.
+    buffer : ReplayBuffer
         The coreset in force.
+    evaluator : Evaluator
+        Asks the engine.
     """
 
-    def __init__(
-        self, artifact: Artifact, engine: Engine, store: Store, capacity: int, source_share: float, upkeep: bool
-    ) -> None:
-        self._artifact, self._engine, self._store = artifact, engine, store
-        self._capacity, self._source_share, self._upkeep = capacity, source_share, upkeep
+    def __init__(self, artifact: Artifact, engine: Engine, store: Store, keeping: Keeping) -> None:
+        self._artifact, self._engine, self._store, self._keeping = artifact, engine, store, keeping
+        self._base = Parameters.of(artifact.constants)
+        self._base_scores: NDArray[np.float32] | None = None
+        self.evaluator = Evaluator(engine, artifact.meaning)
         self.head: Version
-        self.pool: ReplayBuffer
-        self._weights: NDArray[np.int8]
-        self._bias: NDArray[np.int32]
-        self._anchor: int  # number of the version that `anchor` gives
+        self.parameters: Parameters
+        self.buffer: ReplayBuffer
+        self._vouched: int  # number of the version that `anchor` gives
         self._load()
 
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """While something is learned. However it ends, an interrupt included, the engine then holds what is in
+        force."""
+        try:
+            yield
+            self._engine.load(self.parameters)
+        except BaseException:
+            self.recover()
+            raise
+
     def recover(self) -> None:
-        """After an error or interrupt: the last weights that we know to be good, then what the state holds, which is
+        """After an error or interrupt: the last parameters that we know to be good, then what the state holds, which is
         newer if a commit had just been written."""
-        self._engine.load(self._weights, self._bias)
+        self._engine.load(self.parameters)
         self._load()
 
     @property
     def pseudo_labeled(self) -> bool:
         """Whether the version in force was learned without labels."""
-        return self._anchor != self.head.number
+        return self._vouched != self.head.number
 
-    def gate(self) -> Any:
-        """The latest that the drift gate said of itself under the version in force, None if nothing."""
-        told = (
-            e.detail["gate"]
-            for e in reversed(self._store.events())
-            if e.version == self.head.number and "gate" in e.detail
-        )
-        return next(told, self.head.metrics.get("gate"))
+    def policies(self) -> dict[str, Memory]:
+        """What each policy said of itself last, and under which version."""
+        return self._store.policies()
 
-    def at(self, number: int) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-        """Weights and biases of a version; StateError if there is none, or the state is damaged."""
-        if number == self.head.number:
-            return self._weights, self._bias
-        return self._store.weights_at(number, self._artifact.constants.weights, self._artifact.constants.bias)
+    def at(self, number: int) -> Parameters:
+        """Parameters of a version; StateError if there is none, or the state is damaged."""
+        return self.parameters if number == self.head.number else self._store.parameters_at(number, self._base)
 
     def anchor(self) -> Anchor:
         """The last version that was not learned without labels."""
-        return Anchor(self._anchor, *self.at(self._anchor))
+        return Anchor(self._vouched, self.at(self._vouched))
+
+    def samples(self, x: NDArray[np.int8], y: NDArray[np.int64]) -> tuple[Samples, Evaluation]:
+        """A window and the coreset together as an updater sees them, each counting once, and their evaluation."""
+        buffer = self.buffer
+        codes, labels = np.concatenate([x, buffer.x]), np.concatenate([y, buffer.y])
+        start = self.evaluator.of(codes, labels)
+        remembered = None
+        if self._keeping.distills:
+            unknown = np.full((len(x), start.scores.shape[1]), np.nan, np.float32)
+            remembered = np.concatenate([unknown, self._remembered()])
+        return Samples(codes, labels, np.ones(len(labels), np.int64), remembered), start
 
     def commit_or_restore(
         self,
         attempt: Attempt,
-        x: NDArray[np.int8],
-        y: NDArray[np.int64],
-        facts: Mapping[str, Any],
-        ticket: int | None = None,
+        window: tuple[NDArray[np.int8], NDArray[np.int64]],
+        entry: Entry,
     ) -> int:
-        """Commit what a attempt taught, or undo it; keep its labels either way, they are true whatever the weights are.
+        """Commit what was learned, or undo it; keep the labels either way, they are true whatever the weights are.
 
         Parameters
         ----------
         attempt : Attempt
-            The engine holds the weights it speaks of.
-        x, y : int8[N, height, width, channels], int64[N]
-            The labeled samples it was taught on.
-        facts : mapping
-            JSON for the state's history.
-        ticket : int, optional
-            Of the deferred window that these samples are, which then is done.
+        window : (int8[N, height, width, channels], int64[N])
+            The labeled samples that it learned from; none, where there were no labels.
+        entry : Entry
+            What to write beside it.
 
         Returns
         -------
@@ -117,35 +152,41 @@ class Deployment:
         StateError, BudgetError
             The state cannot be written. Nothing is committed, and :meth:`recover` is due.
         """
-        weights, bias = self._engine.weights, self._engine.bias
-        delta = difference(self._weights, self._bias, weights, bias)
-        pool = self._upkept(attempt, x, y)
-        told = {**facts, **attempt.metrics(), "coreset": len(pool), "coreset_source": pool.of_source}
-        told["coreset_sha256"] = fingerprint(pool)
-        coreset = pool if self._upkeep else None
-        if attempt.decision == "committed":
+        learned = attempt.outcome.last.parameters
+        delta, buffer = difference(self.parameters, learned), self._resampled(attempt, *window)
+        facts = {**entry.facts, **attempt.metrics(), "coreset": len(buffer), "coreset_source": buffer.of_source}
+        facts["coreset_sha256"] = fingerprint(buffer)
+        entry = replace(entry, facts=facts, coreset=buffer if self._keeping.update_replay else None)
+        if attempt.commits:
+            labels = bool(window[1].size)
             self.head = self._store.commit(
                 delta,
+                entry,
                 parent=self.head.number,
-                sha256=weights_sha256(weights, bias),
+                sha256=learned.sha256,
                 updater=attempt.outcome.updater,
-                metrics=told,
-                coreset=coreset,
-                ticket=ticket,
+                vouched=labels,
             )
-            self._weights, self._bias = weights, bias
-            self._anchor = self.head.number if _vouched(self.head) else self._anchor
+            self.parameters = learned
+            self._vouched = self.head.number if labels else self._vouched
+            self.evaluator.enter(learned)
+            self.evaluator.add(attempt.codes, attempt.outcome.last)
         else:
-            self._store.record(attempt.decision, {"reason": attempt.reason, **told}, coreset=coreset, ticket=ticket)
-            self._engine.load(self._weights, self._bias)
-        self.pool = pool
-        return int(delta.weight_index.size)
+            reason = {"reason": attempt.decision.reason}
+            self._store.record(attempt.decision.action.value, replace(entry, facts=reason | facts))
+            self._engine.load(self.parameters)
+        self.buffer = buffer
+        return delta.flips
 
-    def rollback(self, to: int, facts: Mapping[str, Any] | None = None, ticket: int | None = None) -> Version:
-        """Restore the weights of a version; see `Session.rollback`, and `settle` for facts and ticket."""
+    def stay(self, entry: Entry) -> None:
+        """Write down that a window was skipped."""
+        self._store.record("skipped", entry)
+
+    def rollback(self, to: int, entry: Entry | None = None) -> Version:
+        """Restore the parameters of a version; see `Session.rollback`."""
         self.at(to)  # refuses what cannot be restored
         try:
-            return self._store.rollback(to, facts, ticket)
+            return self._store.rollback(to, entry)
         finally:
             self.recover()
 
@@ -156,28 +197,47 @@ class Deployment:
         finally:
             self.recover()
 
+    def keep_evaluations(self, extra: NDArray[np.int8] | None = None) -> None:
+        """Bound what the evaluator remembers to the coreset, and what else will be asked about again."""
+        held = self.buffer.x
+        self.evaluator.keep(held if extra is None else np.concatenate([held, extra]))
+
     def _load(self) -> None:
-        constants, head = self._artifact.constants, self._store.head()
-        self._weights, self._bias = self._store.weights_at(head.number, constants.weights, constants.bias)
-        self.head = head
-        while not _vouched(head):
-            head = self._store.version(head.number - 1)
-        self._anchor = head.number
-        self._engine.load(self._weights, self._bias)
-        pool = self._store.coreset(self._artifact.coreset, len(self._artifact.classes))
-        nothing = pool.take(np.zeros(0, np.int64))
-        self.pool = resample(pool, nothing, self._capacity, self._source_share) if len(pool) > self._capacity else pool
+        artifact, keeping = self._artifact, self._keeping
+        self.head = self._store.head()
+        parameters = self._store.parameters_at(self.head.number, self._base)
+        self._vouched = self._store.vouched().number
+        self._engine.load(parameters)
+        self.parameters = parameters
+        self.evaluator.enter(parameters)
+        outputs = artifact.program.tensors[artifact.program.output].elements
+        labels = artifact.meaning.task.labels(outputs)
+        buffer = self._store.coreset(artifact.coreset, labels, outputs if keeping.distills else 0)
+        nothing = buffer.take(np.zeros(0, np.int64))
+        over = len(buffer) > keeping.capacity
+        self.buffer = resample(buffer, nothing, keeping.capacity, keeping.source_share) if over else buffer
 
-    def _upkept(self, attempt: Attempt, x: NDArray[np.int8], y: NDArray[np.int64]) -> ReplayBuffer:
-        """The coreset after a attempt. A window that was learned already takes no one's place, so that steady operation
-        does not wear the flash."""
-        pool = self.pool
-        if not self._upkeep or y.size == 0 or (attempt.outcome.steps == 0 and len(pool) >= self._capacity):
-            return pool
-        window = attempt.update_misses(pool.of_stream(x, y, self.head.number), slice(0, y.size))
-        return resample(attempt.update_misses(pool, slice(y.size, None)), window, self._capacity, self._source_share)
+    def _remembered(self) -> NDArray[np.float32]:
+        """Scores float32[coreset, K] to distill: of the artifact's samples its own, whatever is in force."""
+        buffer, own = self.buffer, self._artifact.coreset
+        if self._base_scores is None:
+            if self.parameters != self._base:
+                self._engine.load(self._base)
+            self._base_scores = self.evaluator.of(own.x, own.y).scores
+            self._engine.load(self.parameters)
+        place = {number: row for row, number in enumerate(identities(own.x, own.y).tolist())}
+        remembered = buffer.scores.copy()
+        for row in np.flatnonzero(buffer.source):
+            remembered[row] = self._base_scores[place[int(buffer.id[row])]]
+        return remembered
 
-
-def _vouched(version: Version) -> bool:
-    """Whether labels, or someone who rolled back to it, vouch for a version."""
-    return version.decision != "committed" or version.metrics.get("labels") != 0
+    def _resampled(self, attempt: Attempt, x: NDArray[np.int8], y: NDArray[np.int64]) -> ReplayBuffer:
+        """The coreset after an attempt. A window that was learned already takes no one's place, so that steady
+        operation does not wear the flash."""
+        buffer, keeping = self.buffer, self._keeping
+        full = len(buffer) >= keeping.capacity
+        if not keeping.update_replay or y.size == 0 or (attempt.outcome.steps == 0 and full):
+            return buffer
+        window = attempt.experienced(buffer.of_stream(x, y, self.head.number), slice(0, y.size))
+        held = attempt.experienced(buffer, slice(y.size, None))
+        return resample(held, window, keeping.capacity, keeping.source_share)

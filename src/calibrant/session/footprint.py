@@ -2,72 +2,74 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from calibrant.artifact import Artifact
 from calibrant.core.errors import BudgetError
+from calibrant.core.parameters import Parameters
+from calibrant.updaters.base import Updater
 
 _STREAMING_TESTS = 5120  # they grow with the logarithm of the labels seen: this is for 2^20 of them
 _BYTES_OF_A_ROW = 5 * 8  # class, misses, origin, version and id of a sample that is kept
 
 
-def resident(artifact: Artifact, engine_bytes: int, capacity: int, form: str) -> int:
-    """Bytes held all the time.
+@dataclass(frozen=True)
+class Footprint:
+    """The sizes that a session's memory follows from.
 
-    Parameters
-    ----------
-    artifact : Artifact
-        Its own weights, coreset and feedback; the last version's weights come on top.
-    engine_bytes : int
-        `Engine.memory_bytes`: arena, weights in force, constants.
-    capacity : int
-        Samples of the coreset on the device.
-    form : str
-        Of the updater, see `FlipSettings`.
+    `engine_bytes` is `Engine.memory_bytes`: arena, parameters in force, constants. `capacity` samples of the coreset on
+    the device; `gated` and `unlabeled` as `Session.open` has them.
     """
-    constants = artifact.constants
-    parameters = 2 * (constants.weights.nbytes + constants.bias.nbytes)
-    samples = (len(artifact.coreset.y) + capacity) * (_sample(artifact) + _BYTES_OF_A_ROW)
-    own = accumulators(artifact, capacity) if form == "accumulated" else training(artifact) if form == "sparse" else 0
-    return int(engine_bytes + parameters + samples + artifact.feedback.matrix.nbytes + own)
 
+    artifact: Artifact
+    updater: Updater
+    engine_bytes: int
+    capacity: int
+    gated: bool
+    unlabeled: bool
 
-def accumulators(artifact: Artifact, capacity: int) -> int:
-    """Bytes of the accumulating updater between windows: residuals and moments, three float32 a parameter, and what it
-    remembers of the samples of both coresets, the artifact's and the device's."""
-    parameters = artifact.program.weight_count + artifact.program.channel_count
-    return 12 * parameters + (len(artifact.coreset.y) + capacity) * _remembered_logits(artifact)
+    @property
+    def resident(self) -> int:
+        """Bytes held all the time. The last version's parameters come on top of the artifact's own, and what the
+        parameters in force gave on both coresets, the artifact's and the device's."""
+        artifact, parameters = self.artifact, _parameters(self.artifact)
+        samples = self._coresets * (_sample(artifact) + _BYTES_OF_A_ROW + _evaluation(artifact))
+        own = self.updater.resident_bytes(artifact, self.capacity)
+        total = self.engine_bytes + 2 * parameters + samples + artifact.feedback.matrix.nbytes + own
+        return int(total + (self._gate if self.gated else 0) + (self._unsupervised if self.unlabeled else 0))
 
+    def window(self, samples: int) -> int:
+        """Bytes that a window of `samples` adds: its codes, and joined with the coreset codes and statistics once more,
+        before a step and after it; and what the updater takes to learn."""
+        artifact = self.artifact
+        joined = (samples + self.capacity) * (_sample(artifact) + _evaluation(artifact))
+        return int(samples * _sample(artifact) + joined + self.updater.learning_bytes(artifact))
 
-def training(artifact: Artifact) -> int:
-    """Bytes of the sparse updater: the arena of its step, accumulators and scales."""
-    step = artifact.training
-    if step is None:
-        return 0
-    scales = 12 * artifact.program.channel_count + step.head_scale.nbytes
-    return step.arena_bytes + 4 * step.accumulator_count + scales
+    def check(self, ram: int | None, samples: int) -> None:
+        """Refuse a window of `samples` that does not fit beside what is held anyway; BudgetError, see :func:`check`."""
+        needed, what = self.resident, "the model"
+        if samples:
+            needed += self.window(samples)
+            what = f"the model with a window of {samples} samples"
+        check(ram, needed, what)
 
+    @property
+    def _coresets(self) -> int:
+        return len(self.artifact.coreset.y) + self.capacity
 
-def gate(artifact: Artifact, capacity: int) -> int:
-    """Bytes of the drift gate: features of both coresets, the artifact's and the device's, streaming tests, and while
-    it compares them the parameters of two versions."""
-    features = 2 * (len(artifact.coreset.y) + capacity) * artifact.program.layers[-1].c_in
-    return features + _STREAMING_TESTS + 2 * (artifact.constants.weights.nbytes + artifact.constants.bias.nbytes)
+    @property
+    def _gate(self) -> int:
+        """Of the drift gate: features of both coresets, streaming tests, and while it compares them the parameters of
+        two versions."""
+        features = 2 * self._coresets * self.artifact.program.layers[-1].c_in
+        return features + _STREAMING_TESTS + 2 * _parameters(self.artifact)
 
-
-def unsupervised(artifact: Artifact) -> int:
-    """Bytes of learning without labels: evidence that waits and evidence that was used, and while it learns the
-    parameters of the anchor and of three candidates."""
-    constants, program = artifact.constants, artifact.program
-    evidence = 8 * (program.pooled_count + len(artifact.classes) + 2)
-    return 2 * evidence + 4 * (constants.weights.nbytes + constants.bias.nbytes)
-
-
-def window(artifact: Artifact, samples: int, capacity: int, form: str) -> int:
-    """Bytes that a window of `samples` adds: its codes, and joined with the coreset codes and statistics once more."""
-    program = artifact.program
-    outputs = program.tensors[program.output].elements
-    statistics = 4 * (program.active_count + program.pooled_count + outputs)
-    kept = _sample(artifact) + (_remembered_logits(artifact) if form == "accumulated" else 0)
-    return int(samples * kept + (samples + capacity) * (_sample(artifact) + statistics))
+    @property
+    def _unsupervised(self) -> int:
+        """Of learning without labels: evidence that waits and evidence that was used, and while it learns the
+        parameters of the anchor and of three candidates."""
+        evidence = 8 * (self.artifact.program.pooled_count + len(self.artifact.classes) + 2)
+        return 2 * evidence + 4 * _parameters(self.artifact)
 
 
 def check(ram: int | None, needed: int, what: str) -> None:
@@ -88,9 +90,14 @@ def check(ram: int | None, needed: int, what: str) -> None:
         raise BudgetError(f"RAM budget is {ram:,} bytes, {what} needs {needed:,} ({needed - ram:,} over)")
 
 
-def _remembered_logits(artifact: Artifact) -> int:
-    """Bytes of the outputs remembered of one sample, and of its name."""
-    return 4 * artifact.program.tensors[artifact.program.output].elements + 8
+def _parameters(artifact: Artifact) -> int:
+    return Parameters.of(artifact.constants).nbytes
+
+
+def _evaluation(artifact: Artifact) -> int:
+    """Bytes of what a forward pass says of one sample."""
+    program = artifact.program
+    return 4 * (program.active_count + program.pooled_count + program.tensors[program.output].elements)
 
 
 def _sample(artifact: Artifact) -> int:

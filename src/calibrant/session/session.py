@@ -10,49 +10,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant import updaters
-from calibrant.artifact import THRESHOLDS, Artifact, content_hash, read
-from calibrant.core.errors import DataError
-from calibrant.core.logits import logits
 from calibrant.core.reports import UpdateReport, Version
 from calibrant.core.settings import Budget, FlipSettings
-from calibrant.core.window import UNLABELED, Window, check_labels, encode
-from calibrant.engine import Engine
-from calibrant.memory.delta import weights_sha256
-from calibrant.memory.store import Store
-from calibrant.session import footprint, label_query
-from calibrant.session.deployment import Deployment
-from calibrant.session.drift_monitor import Assessment, DriftMonitor, Reversion
-from calibrant.session.supervised import Adapter
-from calibrant.session.unsupervised import TestTimeAdapter
+from calibrant.core.task import UNLABELED, check_labels
+from calibrant.core.window import Window, encode
+from calibrant.session import label_query
+from calibrant.session.wiring import Options, Parts, assemble
 from calibrant.updaters.base import Updater
 
 
 class Session:
     """A calibrated model at work. Made by :meth:`open`, preferably in a ``with`` statement."""
 
-    def __init__(
-        self,
-        artifact: Artifact,
-        engine: Engine,
-        updater: Updater,
-        store: Store,
-        budget: Budget,
-        capacity: int,
-        upkeep: bool,
-        unlabeled: bool,
-        gate: bool,
-    ) -> None:
-        self._artifact, self._engine, self._updater = artifact, engine, updater
-        self._store, self._budget, self._capacity, self._gated = store, budget, capacity, gate
-        self._unlabeled = unlabeled
-        self._check_ram(0)
-        limits = {**THRESHOLDS, **artifact.thresholds}
-        drop, holdout = limits["coreset_drop"], limits["holdout"]
-        self._supervised = Adapter(artifact.program, artifact.constants, engine, updater, drop, holdout)
-        self._unsupervised = TestTimeAdapter(artifact, engine, drop) if unlabeled else None
-        self._deployed = deployed = Deployment(artifact, engine, store, capacity, limits["source_share"], upkeep)
-        self._monitor = DriftMonitor(artifact, engine, deployed.head, deployed.at, deployed.gate()) if gate else None
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     @classmethod
     def open(
@@ -108,47 +79,39 @@ class Session:
         BudgetError
             RAM or storage would be exceeded; says by how much.
         """
-        artifact = read(path, verify=verify)
-        if capacity is not None and capacity < 1:
-            raise DataError(f"coreset capacity: expected at least 1 sample, got {capacity}")
-        room = len(artifact.coreset.y) if capacity is None else capacity
-        constants, limits = artifact.constants, budget or Budget()
-        footprint.check(limits.ram, artifact.program.arena_bytes, "the arena alone")  # before anything is allocated
-        engine = Engine(artifact.program, constants, variant)
-        if updater is None:
-            updater = updaters.build(artifact, settings or artifact.settings)
-        store = Store.open(
-            state,
-            artifact=content_hash(artifact),
-            base_sha256=weights_sha256(constants.weights, constants.bias),
-            create=True,
-            storage=limits.storage,
+        options = Options(
+            state=state,
+            budget=budget,
+            variant=variant,
+            settings=settings,
+            verify=verify,
+            updater=updater,
+            capacity=capacity,
+            upkeep=upkeep,
+            unlabeled=unlabeled,
+            gate=gate,
         )
-        try:
-            return cls(artifact, engine, updater, store, limits, room, upkeep, unlabeled, gate)
-        except BaseException:
-            store.close()
-            raise
+        return cls(assemble(path, options))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names, by index."""
-        return self._artifact.classes
+        return self._parts.artifact.classes
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
-        return self._artifact.input_shape
+        return self._parts.artifact.input_shape
 
     @property
     def version(self) -> Version:
         """The version in force."""
-        return self._deployed.head
+        return self._parts.deployed.head
 
     @property
     def variant(self) -> str:
         """Name of the kernels in use."""
-        return self._engine.variant
+        return self._parts.engine.variant
 
     def predict(self, x: Any) -> NDArray[np.int64]:
         """Classes of a window.
@@ -167,12 +130,11 @@ class Session:
         DataError
             The window is malformed.
         """
-        classes: NDArray[np.int64] = self.scores(x).argmax(axis=1).astype(np.int64)
-        return classes
+        return self._parts.artifact.meaning.task.decode(self.scores(x))
 
     def scores(self, x: Any) -> NDArray[np.float32]:
         """Class scores (logits) of a window, float32[N, K]; raises like :meth:`predict`."""
-        return self._logits(self._encode(x))
+        return self._parts.artifact.meaning.scores(self._parts.engine.infer(self._encode(x)))
 
     def observe(self, x: Any, y: Any = None) -> UpdateReport:
         """Learn from a window; verify; commit one new version or restore the last.
@@ -204,7 +166,7 @@ class Session:
         """
         arrived = time.perf_counter()
         codes = self._encode(x)
-        return self._learn(Window(codes, self._labels(y, codes), arrived))
+        return self._parts.loop.learn(Window(codes, self._labels(y, codes), arrived))
 
     def ask(self, x: Any, n: int) -> NDArray[np.int64]:
         """Choose the samples of a window whose labels would teach most; give those labels to :meth:`observe`.
@@ -220,7 +182,7 @@ class Session:
         int64[n]
             Indices into the window, the most telling first. Raises as :meth:`observe`.
         """
-        return label_query.ask(self._artifact, self._engine, self._encode(x), self._deployed.pool, n)
+        return label_query.ask(self._parts.deployed, self._encode(x), n)
 
     def defer(self, x: Any) -> int:
         """Keep a window whose labels come later; a few wait at most, the oldest goes first.
@@ -239,7 +201,7 @@ class Session:
         DataError, BudgetError, StateError
             As :meth:`observe`.
         """
-        return self._store.defer(self._encode(x))
+        return self._parts.store.defer(self._encode(x))
 
     def label(self, ticket: int, y: Any) -> UpdateReport:
         """Learn from a window that was deferred, as :meth:`observe` would; the ticket is then used up.
@@ -257,10 +219,11 @@ class Session:
             The ticket is unknown, used up or expired; else as :meth:`observe`. After an error the window still waits.
         """
         arrived = time.perf_counter()
-        entry = self._artifact.program.tensors[self._artifact.program.input]
-        codes = self._store.deferred(int(ticket), (entry.height, entry.width, entry.channels))
-        self._check_ram(len(codes))
-        return self._learn(Window(codes, self._labels(y, codes), arrived, int(ticket)))
+        program = self._parts.artifact.program
+        entry = program.tensors[program.input]
+        codes = self._parts.store.deferred(int(ticket), (entry.height, entry.width, entry.channels))
+        self._parts.footprint.check(self._parts.budget.ram, len(codes))
+        return self._parts.loop.learn(Window(codes, self._labels(y, codes), arrived, int(ticket)))
 
     def forget(self) -> int:
         """Delete every sample of the stream from the state, coreset and deferred windows, and overwrite their bytes.
@@ -277,11 +240,11 @@ class Session:
         StateError
             The state cannot be written, or the bytes not overwritten.
         """
-        return self._deployed.forget()
+        return self._parts.deployed.forget()
 
     def versions(self) -> tuple[Version, ...]:
         """The state's history, oldest first."""
-        return self._store.versions()
+        return self._parts.store.versions()
 
     def rollback(self, to: int) -> Version:
         """Restore the weights of version `to` bit for bit, as a new version that points back; nothing is erased.
@@ -293,11 +256,13 @@ class Session:
         StateError
             No such version (names the range), or the state is damaged or cannot be written.
         """
-        return self._deployed.rollback(to)
+        version = self._parts.deployed.rollback(to)
+        self._parts.loop.resume()
+        return version
 
     def close(self) -> None:
         """Close the state; every committed version is already safe."""
-        self._store.close()
+        self._parts.store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -308,91 +273,13 @@ class Session:
         self.close()
 
     def _encode(self, x: Any) -> NDArray[np.int8]:
-        artifact = self._artifact
+        artifact = self._parts.artifact
         codes = encode(x, artifact.program.tensors[artifact.program.input], artifact.preprocess, artifact.input_shape)
-        self._check_ram(len(codes))
+        self._parts.footprint.check(self._parts.budget.ram, len(codes))
         return codes
 
-    def _logits(self, codes: NDArray[np.int8]) -> NDArray[np.float32]:
-        return logits(self._engine.infer(codes), self._artifact.program, self._artifact.constants)
-
     def _labels(self, y: Any, codes: NDArray[np.int8]) -> NDArray[np.int64]:
-        return np.full(len(codes), UNLABELED) if y is None else check_labels(y, len(codes), len(self.classes))
-
-    def _learn(self, window: Window) -> UpdateReport:
-        """Decide what can be learned from a window, learn it, and settle it."""
-        deployed, labels = self._deployed, len(window.known)
-        if not labels and self._unsupervised is None:
-            return self._stay(window, "no labels")
-        x, y = window.codes[window.known], window.labels[window.known]
-        facts = window.facts()
-        try:
-            assessment = self._assess(window)
-            if assessment is not None:
-                decision = assessment.decision
-                if isinstance(decision, Reversion):
-                    return self._revert(window, assessment, decision)
-                if not decision.adapt:
-                    return self._stay(window, f"gate: {decision.reason}", assessment)
-            if self._unsupervised is None or labels:
-                attempt = self._supervised.teach(x, y, deployed.pool)
-            else:
-                studied = self._unsupervised.study(window.codes, deployed.pool, deployed.anchor(), deployed.head.number)
-                if isinstance(studied, str):
-                    return self._stay(window, studied)
-                attempt = studied
-            if self._monitor is not None and assessment is not None:
-                self._monitor.learned()
-                facts |= assessment.facts() | {"gate": self._monitor.memory()}
-            flips = deployed.commit_or_restore(attempt, x, y, facts, window.ticket)
-            if self._unsupervised is not None and labels and attempt.decision == "committed":
-                self._unsupervised.labeled(window.codes, labels, self.version.number)
-        except BaseException:  # an interrupt must not leave half-learned weights in force either
-            deployed.recover()
-            raise
-        return window.report(self.version.number, attempt.decision, attempt.reason, flips=flips, **attempt.measured())
-
-    def _assess(self, window: Window) -> Assessment | None:
-        """What the gate makes of a window. It is not asked about one without labels while guesses are in force: whether
-        those still hold is for the study to say."""
-        deployed = self._deployed
-        if self._monitor is None or (not len(window.known) and deployed.pseudo_labeled):
-            return None
-        return self._monitor.look(window.codes, window.labels, deployed.pool, deployed.head)
-
-    def _revert(self, window: Window, assessment: Assessment, to: Reversion) -> UpdateReport:
-        """Put a version in force again that does better."""
-        facts = window.facts() | assessment.facts() | {"reason": to.reason, "gate": to.memory}
-        version = self._deployed.rollback(to.version, facts, window.ticket)
-        return window.report(
-            version.number,
-            "rejected",
-            to.reason,
-            updater=version.updater,
-            flips=version.flips,
-            accuracy_before=assessment.accuracy,
-            accuracy_after=to.accuracy,
-        )
-
-    def _stay(self, window: Window, reason: str, assessment: Assessment | None = None) -> UpdateReport:
-        """Report a window that nothing was tried on."""
-        detail = window.facts() | {"reason": reason}
-        accuracy = None
-        if self._monitor is not None and assessment is not None:
-            detail |= assessment.facts() | {"gate": self._monitor.memory()}
-            accuracy = assessment.accuracy
-        self._store.record("skipped", detail, ticket=window.ticket)
-        return window.report(self.version.number, "skipped", reason, accuracy_before=accuracy, accuracy_after=accuracy)
-
-    def _check_ram(self, samples: int) -> None:
-        """Refuse a window of `samples` that does not fit beside what is held anyway."""
-        needed = footprint.resident(
-            self._artifact, self._engine.memory_bytes, self._capacity, self._updater.settings.form
-        )
-        needed += footprint.gate(self._artifact, self._capacity) if self._gated else 0
-        needed += footprint.unsupervised(self._artifact) if self._unlabeled else 0
-        what = "the model"
-        if samples:
-            needed += footprint.window(self._artifact, samples, self._capacity, self._updater.settings.form)
-            what = f"the model with a window of {samples} samples"
-        footprint.check(self._budget.ram, needed, what)
+        artifact = self._parts.artifact
+        outputs = artifact.program.tensors[artifact.program.output].elements
+        labels = artifact.meaning.task.labels(outputs)
+        return np.full(len(codes), UNLABELED) if y is None else check_labels(y, len(codes), labels)

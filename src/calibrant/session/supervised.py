@@ -1,4 +1,4 @@
-"""What one window teaches: measure, update, verify, before anything is committed."""
+"""What a window with labels teaches: update, verify, before anything is committed."""
 
 from __future__ import annotations
 
@@ -8,39 +8,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.fmath import LOSS_ONE, cross_entropy
-from calibrant.core.logits import logits
-from calibrant.core.program import Constants, Program
-from calibrant.core.reports import UpdateOutcome
+from calibrant.core.decision import Action, Decision
+from calibrant.core.evaluation import Evaluation
 from calibrant.engine import Engine
 from calibrant.memory.replay import ReplayBuffer, identities, update_misses
 from calibrant.policy.verification import Measured, importance, split, verdict
-from calibrant.updaters.base import Updater
+from calibrant.updaters.base import Samples, UpdateOutcome, Updater
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """The outcome of learning; the engine holds the weights it speaks of.
+    """The outcome of learning; the engine holds the parameters of `outcome.last`.
 
-    `decision` is what should become of them, 'committed', 'rejected' or 'skipped', and `reason` why.
-    `outcome.misses` is int64[window + coreset].
+    `decision` says what should become of them: commit, reject or skip. `outcome.misses` is int64[window + coreset], and
+    so are `before.right` and `after.right`. `codes` int8[N, height, width, channels] are the samples of `outcome.last`.
     """
 
     outcome: UpdateOutcome
     before: Measured
     after: Measured
-    decision: str
-    reason: str
+    decision: Decision
+    codes: NDArray[np.int8]
+
+    @property
+    def commits(self) -> bool:
+        """Whether its parameters should come into force."""
+        return self.decision.action is Action.COMMIT
 
     def metrics(self) -> dict[str, Any]:
         """Figures for the state's history."""
         measured = self.before.as_metrics("before") | self.after.as_metrics("after")
         return measured | {"steps": self.outcome.steps, "accepted": self.outcome.accepted}
 
-    def update_misses(self, pool: ReplayBuffer, place: slice) -> ReplayBuffer:
-        """Some of the samples, with what happened to them here added to their misses; `place` in window + coreset."""
+    def experienced(self, buffer: ReplayBuffer, place: slice) -> ReplayBuffer:
+        """Some of the samples, with what happened to them here added to their misses and, where the parameters come
+        into force, with the scores that these give; `place` in window + coreset."""
         before, after, lost = self.before.right[place], self.after.right[place], self.outcome.misses[place]
-        return replace(pool, misses=update_misses(pool.misses, lost, before, after))
+        counted = replace(buffer, misses=update_misses(buffer.misses, lost, before, after))
+        return counted.learned(self.outcome.last.scores[place]) if self.commits else counted
 
     def measured(self) -> dict[str, Any]:
         """Fields of an `UpdateReport`."""
@@ -59,33 +64,25 @@ class Attempt:
 
 
 class Adapter:
-    """Teaches an engine from labeled samples, as far as they can be verified.
+    """Adapts an engine to labeled samples, as far as that can be verified.
 
     Parameters
     ----------
-    program, constants
-        From the artifact.
     engine : Engine
-        Its weights change; whoever does not commit them restores the old.
+        Its parameters change; whoever does not commit them restores the old.
     updater : Updater
     coreset_drop, holdout : float
         See `artifact.THRESHOLDS`.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        constants: Constants,
-        engine: Engine,
-        updater: Updater,
-        coreset_drop: float,
-        holdout: float,
-    ) -> None:
-        self._program, self._constants, self._engine, self._updater = program, constants, engine, updater
+    def __init__(self, engine: Engine, updater: Updater, coreset_drop: float, holdout: float) -> None:
+        self._engine, self._updater = engine, updater
         self._coreset_drop, self._holdout = coreset_drop, holdout
 
-    def teach(self, x: NDArray[np.int8], y: NDArray[np.int64], pool: ReplayBuffer) -> Attempt:
-        """Adapt to what is not held back, and judge the result. If it passes verification, the held-back samples may
+    def adapt(
+        self, x: NDArray[np.int8], y: NDArray[np.int64], buffer: ReplayBuffer, samples: Samples, start: Evaluation
+    ) -> Attempt:
+        """Learn what is not held back, and judge the result. If it passes verification, the held-back samples may
         teach too, in the last third of the steps; what they teach must pass as well.
 
         Parameters
@@ -93,66 +90,61 @@ class Adapter:
         x : int8[N, height, width, channels]
         y : int64[N]
             All known.
-        pool : ReplayBuffer
+        buffer : ReplayBuffer
             The coreset in force.
+        samples : Samples
+            Both together, window first; how often they count is said here.
+        start : Evaluation
+            Of these, under the parameters in force.
         """
         # in order of class and content: the held-back samples spread over the classes, in whatever order a window comes
         order = np.lexsort((identities(x, y), y))
         train, held = (np.sort(order[part]) for part in split(y.size, self._holdout))
-        start = self._engine.weights, self._engine.bias
-        before = self._measure(x, y, held, pool)
         total = self._updater.settings.steps
         later = total // 3 if held.size else 0
-        outcome = self._update(x[train], y[train], pool, total - later)
-        outcome = replace(outcome, misses=_spread(outcome.misses, train, y.size))
-        after = self._measure(x, y, held, pool)
+        before = Measured.of(start, y.size, held)
+        first = self._updater.update(
+            self._engine, self._without(held, samples, train.size, buffer), start, total - later
+        )
+        outcome, after = first, Measured.of(first.last, y.size, held)
         fault = verdict(before, after, self._coreset_drop)
-        if outcome.flips and later and fault is None:
-            verified = self._engine.weights, self._engine.bias
-            second = self._update(x, y, pool, later)
-            refined = self._measure(x, y, held, pool)
-            outcome = replace(outcome, misses=outcome.misses + second.misses)
+        if first.flips and later and fault is None:
+            everything = replace(
+                samples,
+                importance=importance(y.size, buffer.source, self._updater.balanced),
+                remembered=_remembering(samples, first.last, held),
+            )
+            second = self._updater.update(self._engine, everything, first.last, later, first.state)
+            refined = Measured.of(second.last, y.size, held)
+            outcome = replace(first, misses=first.misses + second.misses)
             if verdict(before, refined, self._coreset_drop) is None:
-                steps, accepted = outcome.steps + second.steps, outcome.accepted + second.accepted
-                outcome, after = replace(outcome, steps=steps, accepted=accepted), refined
+                steps, accepted = first.steps + second.steps, first.accepted + second.accepted
+                outcome = replace(outcome, steps=steps, accepted=accepted, last=second.last)
+                after = refined
             else:
-                self._engine.load(*verified)
-        same = np.array_equal(self._engine.weights, start[0]) and np.array_equal(self._engine.bias, start[1])
-        if same:
-            decision, reason = "skipped", "no step lowered the loss" if outcome.steps else "already learned"
-        elif fault is not None:
-            decision, reason = "rejected", fault
-        else:
-            decision = "committed"
-            reason = "verified on coreset and held-back samples" if held.size else "verified on coreset"
-        return Attempt(outcome, before, after, decision, reason)
+                self._engine.load(first.last.parameters)
+        return Attempt(outcome, before, after, _decide(outcome, start, fault, bool(held.size)), samples.x)
 
-    def _update(self, x: NDArray[np.int8], y: NDArray[np.int64], pool: ReplayBuffer, steps: int) -> UpdateOutcome:
-        return self._updater.update(
-            self._engine,
-            np.concatenate([x, pool.x]),
-            np.concatenate([y, pool.y]),
-            importance(y.size, pool.source, self._updater.balanced),
-            steps,
-        )
-
-    def _measure(
-        self, x: NDArray[np.int8], y: NDArray[np.int64], held: NDArray[np.int64], pool: ReplayBuffer
-    ) -> Measured:
-        scores = logits(self._engine.infer(np.concatenate([x, pool.x])), self._program, self._constants)
-        truth = np.concatenate([y, pool.y])
-        right, (loss, _) = scores.argmax(axis=1) == truth, cross_entropy(scores, truth)
-        return Measured(
-            accuracy=float(right[: y.size].mean()),
-            coreset_accuracy=float(right[y.size :].mean()) if len(pool) else None,
-            held_loss=loss[held],
-            loss=float(loss.mean()) / LOSS_ONE,
-            right=right,
-        )
+    def _without(self, held: NDArray[np.int64], samples: Samples, train: int, buffer: ReplayBuffer) -> Samples:
+        """The samples, those held back counting nothing."""
+        counts = importance(train, buffer.source, self._updater.balanced)
+        spread = np.zeros(len(samples.y), np.int64)
+        spread[np.setdiff1d(np.arange(len(samples.y)), held)] = counts
+        return replace(samples, importance=spread)
 
 
-def _spread(misses: NDArray[np.int64], train: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Misses of the trained samples and the coreset, with zeros where samples were held back."""
-    spread = np.zeros(count + misses.size - train.size, np.int64)
-    spread[train], spread[count:] = misses[: train.size], misses[train.size :]
-    return spread
+def _remembering(samples: Samples, evaluation: Evaluation, held: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """What is remembered of the samples, and of those just learned from what they gave then."""
+    if samples.remembered is None:
+        return None
+    fresh = np.isnan(samples.remembered).all(axis=1)
+    fresh[held] = False
+    return np.where(fresh[:, None], evaluation.scores, samples.remembered)
+
+
+def _decide(outcome: UpdateOutcome, start: Evaluation, fault: str | None, held: bool) -> Decision:
+    if outcome.last.parameters == start.parameters:
+        return Decision(Action.SKIP, "no step lowered the loss" if outcome.steps else "already learned")
+    if fault is not None:
+        return Decision(Action.REJECT, fault)
+    return Decision(Action.COMMIT, "verified on coreset and held-back samples" if held else "verified on coreset")

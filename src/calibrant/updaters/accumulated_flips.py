@@ -14,43 +14,40 @@ machine and in any order."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.artifact import Artifact
 from calibrant.core.dtype import BIAS_LIMIT, weight_range
-from calibrant.core.logits import logits
-from calibrant.core.program import Constants, Program
-from calibrant.core.reports import UpdateOutcome
+from calibrant.core.evaluation import Evaluation, Meaning
+from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
 from calibrant.core.settings import FlipSettings
-from calibrant.core.statistics import Coreset
-from calibrant.updaters.base import AdaptableEngine, Evaluation, Samples, descend
+from calibrant.updaters.base import AdaptableEngine, Samples, UpdateOutcome, descend
 from calibrant.updaters.channel_gradients import propagate
-from calibrant.updaters.logit_distillation import RememberedLogits, distillation_error
+from calibrant.updaters.logit_distillation import distillation_error
 
 _MEAN_DECAY, _SQUARE_DECAY = _DECAYS = np.array([0.9, 0.999], np.float32)  # of Adam's two moments
 _TINY = np.float32(1e-8)
 _ERROR_BITS = 15
 
 Reals = NDArray[np.float32]
+Codes = NDArray[Any]
 
 
 class DitheredAdam:
     """Integer codes on their way: residuals and moments of a flat array of parameters, float32 each.
 
-    `size` is what one code stands for, `limit` the largest code.
+    Codes are drawn to `origin`; `size` is what one code stands for, `limit` the largest code.
     """
 
-    def __init__(self, codes: NDArray[np.int64], size: Reals, limit: NDArray[np.int64], residual: Reals) -> None:
-        self.codes, self.residual = codes, residual
-        self._origin, self._size, self._limit = codes, size, limit
+    def __init__(self, codes: Codes, origin: Codes, size: Reals, limit: NDArray[np.int64], residual: Reals) -> None:
+        self.codes, self.residual = codes.astype(np.int64), residual
+        self._origin, self._size, self._limit = origin.astype(np.int64), size, limit
         self._mean, self._square = np.zeros_like(residual), np.zeros_like(residual)
-
-    def start(self, codes: NDArray[np.int64], origin: NDArray[np.int64]) -> None:
-        """Where the codes are now, and where they are drawn to."""
-        self.codes, self._origin = codes, origin
 
     def step(self, slope: Reals, rate: float, decay: float, corrections: Reals) -> None:
         """Move against the slope by about `rate`, in reals, and towards the origin by `decay` of the way."""
@@ -67,37 +64,49 @@ class DitheredAdam:
         self.codes = codes
 
 
+@dataclass
+class Momentum:
+    """Where a window's steps are: weights and biases on their way, and the powers of both decays so far. These are
+    multiplied out step by step, as pow() rounds as it likes."""
+
+    weights: DitheredAdam
+    bias: DitheredAdam
+    powers: Reals
+
+
 class AccumulatedFlips:
     """Adapts the integer weights of an engine to labeled samples, step after step, without a guard in between.
 
-    Residuals, moments and remembered outputs last from window to window. They begin anew when the engine's weights are
-    not those that the last update left: after a rejected window, a rollback, another session. An update whose last
-    loss is not below its first restores the weights.
+    Residuals and moments last as long as a window and begin anew with the next one, so that a version needs no more
+    than its parameters, and a session that is opened again goes on as one that was not. An update whose last loss is
+    not below its first restores the parameters.
 
     Parameters
     ----------
-    program, constants
-        From the artifact; its weights are what residuals are drawn to.
-    coreset : Coreset
-        From the artifact; what its weights say of these samples is remembered.
+    meaning : Meaning
+        Program, constants and task of the artifact; residuals are drawn to its weights.
     settings : FlipSettings
 
     Examples
     --------
     >>> import inspect
     >>> list(inspect.signature(AccumulatedFlips.update).parameters)
-    ['self', 'engine', 'x', 'y', 'importance', 'steps']
+    ['self', 'engine', 'samples', 'start', 'steps', 'state']
     """
 
-    def __init__(self, program: Program, constants: Constants, coreset: Coreset, settings: FlipSettings) -> None:
-        self.program, self.constants, self.coreset, self.settings = program, constants, coreset, settings
-        ops = sorted((op for op in program.ops if op.layer >= 0), key=lambda op: op.layer)
-        self._sources = [program.tensors[op.inputs[0]] for op in ops]
-        self._positions = [program.tensors[op.output].height * program.tensors[op.output].width for op in ops]
-        self._clamped = [program.tensors[op.output].bits != 32 for op in ops]
-        self._weights, self._bias = self._dithered()
-        self._memory: RememberedLogits | None = None
-        self._powers = np.ones(2, np.float32)  # of both decays, multiplied out step by step: pow() rounds as it likes
+    def __init__(self, meaning: Meaning, settings: FlipSettings) -> None:
+        self.meaning, self.settings = meaning, settings
+        self.program, self.constants = meaning.program, meaning.constants
+        ops = sorted((op for op in self.program.ops if op.layer >= 0), key=lambda op: op.layer)
+        tensors = self.program.tensors
+        self._sources = [tensors[op.inputs[0]] for op in ops]
+        self._positions = [tensors[op.output].height * tensors[op.output].width for op in ops]
+        self._clamped = [tensors[op.output].bits != 32 for op in ops]
+
+    @classmethod
+    def of(cls, artifact: Artifact, settings: FlipSettings) -> Self:
+        """For an artifact; any will do."""
+        return cls(artifact.meaning, settings)
 
     @property
     def name(self) -> str:
@@ -109,61 +118,45 @@ class AccumulatedFlips:
         """False: the pull towards the artifact's weights keeps the origin."""
         return False
 
+    @property
+    def distills(self) -> bool:
+        """True."""
+        return True
+
+    @staticmethod
+    def resident_bytes(artifact: Artifact, capacity: int) -> int:
+        """Scores float32[K] remembered of the samples of both coresets, the artifact's and the device's."""
+        return (len(artifact.coreset.y) + capacity) * 4 * artifact.program.tensors[artifact.program.output].elements
+
+    @staticmethod
+    def learning_bytes(artifact: Artifact) -> int:
+        """Residuals and moments, three float32 a parameter."""
+        return 12 * (artifact.program.weight_count + artifact.program.channel_count)
+
     def update(
         self,
         engine: AdaptableEngine,
-        x: NDArray[np.int8],
-        y: NDArray[np.int64],
-        importance: NDArray[np.int64],
+        samples: Samples,
+        start: Evaluation,
         steps: int,
+        state: Momentum | None = None,
     ) -> UpdateOutcome:
-        """Run `steps` steps, fewer once the mean loss is at `settings.loss_goal`. See `updaters.base.Updater`."""
-        samples = Samples(x, y, importance)
-        self._resume(engine)
-        memory = self._remembered(engine)
-        then = memory.of(x)
-        last, result = descend(
+        """Run `steps` steps, fewer once the mean loss is at `settings.loss_goal`. See `base.Updater`."""
+        momentum = self._begin(start.parameters) if state is None else state
+        result = descend(
             self.name,
             engine,
             samples,
-            evaluate=lambda: self._evaluate(engine, samples),
-            step=lambda state: self._step(engine, state, samples, then),
-            steps=steps,
-            goal=self.settings.loss_goal,
+            start,
+            lambda current: self._step(engine, current, samples, momentum),
+            self.meaning,
+            steps,
+            self.settings.loss_goal,
         )
-        memory.add(x, self._logits(last))
-        memory.keep(np.concatenate([x, self.coreset.x]))
-        return result
+        return replace(result, state=momentum)
 
-    def _evaluate(self, engine: AdaptableEngine, samples: Samples) -> Evaluation:
-        return Evaluation.of(engine, engine.weights, engine.bias, samples, self.program, self.constants)
-
-    def _resume(self, engine: AdaptableEngine) -> None:
-        """Go on where the last update ended, or begin anew from what the engine holds."""
-        weights, bias = engine.weights.astype(np.int64), engine.bias.astype(np.int64)
-        if np.array_equal(weights, self._weights.codes) and np.array_equal(bias, self._bias.codes):
-            return
-        self._weights, self._bias = self._dithered()
-        self._memory, self._powers = None, np.ones(2, np.float32)
-        self._weights.start(weights, self.constants.weights.astype(np.int64))
-        self._bias.start(bias, self.constants.bias.astype(np.int64))
-
-    def _remembered(self, engine: AdaptableEngine) -> RememberedLogits:
-        """What is remembered; of the artifact's samples at first, whatever weights are in force."""
-        if self._memory is None:
-            weights, bias = engine.weights, engine.bias
-            engine.load(self.constants.weights, self.constants.bias)
-            outputs = engine.observe(self.coreset.x).outputs
-            engine.load(weights, bias)
-            self._memory = RememberedLogits(outputs.shape[1])
-            self._memory.add(self.coreset.x, logits(outputs, self.program, self.constants))
-        return self._memory
-
-    def _logits(self, state: Evaluation) -> Reals:
-        return logits(state.observation.outputs, self.program, self.constants)
-
-    def _dithered(self) -> tuple[DitheredAdam, DitheredAdam]:
-        weights, bias = self.constants.weights.astype(np.int64), self.constants.bias.astype(np.int64)
+    def _begin(self, parameters: Parameters) -> Momentum:
+        weights, bias, own = parameters.weights, parameters.bias, Parameters.of(self.constants)
         size, limit = np.empty(weights.size, np.float32), np.empty(weights.size, np.int64)
         step = np.empty(bias.size, np.float32)
         for layer, source in zip(self.program.layers, self._sources, strict=True):
@@ -172,26 +165,31 @@ class AccumulatedFlips:
             limit[layer.weight_slice] = weight_range(layer.bits)[1]
             step[layer.channel_slice] = scale * np.float32(source.scale)
         dither = generator(0, "dither").random(weights.size, np.float32) - np.float32(0.5)
-        ends = np.full(bias.size, BIAS_LIMIT, np.int64)
-        return DitheredAdam(weights, size, limit, dither), DitheredAdam(
-            bias, step, ends, np.zeros(bias.size, np.float32)
+        ends, none = np.full(bias.size, BIAS_LIMIT, np.int64), np.zeros(bias.size, np.float32)
+        return Momentum(
+            DitheredAdam(weights, own.weights, size, limit, dither),
+            DitheredAdam(bias, own.bias, step, ends, none),
+            np.ones(2, np.float32),
         )
 
-    def _step(self, engine: AdaptableEngine, state: Evaluation, samples: Samples, then: Reals) -> None:
-        error = state.error + distillation_error(self._logits(state), then)
-        slopes = self._slopes(engine, replace(state, error=error), samples)
-        self._powers = self._powers * _DECAYS
-        corrections = 1 - self._powers
+    def _step(self, engine: AdaptableEngine, current: Evaluation, samples: Samples, momentum: Momentum) -> None:
+        lesson, seen = samples.lesson, samples.of(current)
+        if lesson.remembered is not None:
+            seen = replace(seen, error=seen.error + distillation_error(seen.scores, lesson.remembered))
+        slopes = self._slopes(engine, seen, lesson)
+        momentum.powers = momentum.powers * _DECAYS
+        corrections = 1 - momentum.powers
         rate = self.settings.rate
-        self._weights.step(slopes[0], rate, self.settings.decay, corrections)
+        momentum.weights.step(slopes[0], rate, self.settings.decay, corrections)
         if self.settings.bias:
-            self._bias.step(slopes[1], rate, 0.0, corrections)
-        engine.load(self._weights.codes.astype(np.int8), self._bias.codes.astype(np.int32))
+            momentum.bias.step(slopes[1], rate, 0.0, corrections)
+        weights, bias = momentum.weights.codes.astype(np.int8), momentum.bias.codes.astype(np.int32)
+        engine.load(current.parameters.replaced(weights=weights, bias=bias))
 
     def _slopes(self, engine: AdaptableEngine, state: Evaluation, samples: Samples) -> tuple[Reals, Reals]:
         """Gradients of the mean loss by the real values of weights and biases."""
         error = state.error * samples.importance[:, None]
-        signals = propagate(self.program, self.constants, state.weights, state.observation, error)
+        signals = propagate(self.program, self.constants, state.parameters.weights, state.observation, error)
         spread = np.concatenate([signal.mantissa for signal in signals], axis=1).astype(np.int32)
         taps = engine.taps(samples.x, spread)
         weights, bias = np.empty(taps.size, np.float32), np.empty(spread.shape[1], np.float32)

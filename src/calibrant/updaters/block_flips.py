@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibrant.core.errors import DataError
-from calibrant.core.program import Constants, Program
-from calibrant.core.reports import UpdateOutcome
+from calibrant.core.evaluation import Evaluation, Meaning
+from calibrant.core.parameters import Parameters
+from calibrant.core.program import Program
 from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import Feedback
-from calibrant.updaters.base import AdaptableEngine, Evaluation, Samples, outcome
+from calibrant.updaters.base import AdaptableEngine, Samples, UpdateOutcome, evaluate, outcome
 from calibrant.updaters.guarded_flips import FIRST_STEP_BITS, MEAN_BITS, GuardedFlips, flip, round_shift, shift_bias
 
 
@@ -67,8 +67,8 @@ class BlockFlips(GuardedFlips):
 
     Parameters
     ----------
-    program, constants, feedback
-        From the artifact.
+    meaning, feedback
+        See `GuardedFlips`.
     settings : FlipSettings
         Of form 'blocks'; 'pooled' means the same here.
     entries : int
@@ -80,13 +80,11 @@ class BlockFlips(GuardedFlips):
         `entries` is less than 1.
     """
 
-    def __init__(
-        self, program: Program, constants: Constants, feedback: Feedback, settings: FlipSettings, entries: int = 64
-    ) -> None:
-        super().__init__(program, constants, feedback, settings)
+    def __init__(self, meaning: Meaning, feedback: Feedback, settings: FlipSettings, entries: int = 64) -> None:
+        super().__init__(meaning, feedback, settings)
         if entries < 1:
             raise DataError(f"flip blocks: expected at least 1 entry a block, got {entries}")
-        self._blocks = blocks(program, entries)
+        self._blocks = blocks(self.program, entries)
         self._stride = stride(len(self._blocks))
 
     @property
@@ -95,40 +93,32 @@ class BlockFlips(GuardedFlips):
         return "flip-blocks"
 
     def update(
-        self,
-        engine: AdaptableEngine,
-        x: NDArray[np.int8],
-        y: NDArray[np.int64],
-        importance: NDArray[np.int64],
-        steps: int,
+        self, engine: AdaptableEngine, samples: Samples, start: Evaluation, steps: int, state: None = None
     ) -> UpdateOutcome:
-        """Run up to `steps` steps; see `updaters.base.Updater`."""
-        samples = Samples(x, y, importance)
-        first = current = self._evaluate(engine, engine.weights, engine.bias, samples)
+        """Run up to `steps` steps; see `base.Updater`."""
+        current, loss = start, samples.loss(start)
+        first = loss
         moves = [2 ** max(0, layer.bits - FIRST_STEP_BITS) for layer in self.program.layers]
         fraction = self.settings.fraction_max
         tried = accepted = 0
-        misses = np.zeros(len(y), np.int64)
-        while tried < steps and current.loss > self.settings.loss_goal * samples.mass:
-            block = self._blocks[(first.loss + tried * self._stride) % len(self._blocks)]
+        misses = np.zeros(len(samples.y), np.int64)
+        while tried < steps and loss > self.settings.loss_goal * samples.mass:
+            block = self._blocks[(first + tried * self._stride) % len(self._blocks)]
             tried += 1
-            weights, bias = self._candidate(current, samples, block, moves[block.layer], fraction)
-            engine.load(weights, bias)
-            candidate = self._evaluate(engine, weights, bias, samples)
-            misses += current.right & ~candidate.right
-            if candidate.loss < current.loss:
-                current, accepted = candidate, accepted + 1
+            engine.load(self._candidate(samples.of(current), samples.lesson, block, moves[block.layer], fraction))
+            candidate = evaluate(engine, samples, self.meaning)
+            misses += samples.lost(current, candidate)
+            if samples.loss(candidate) < loss:
+                current, loss, accepted = candidate, samples.loss(candidate), accepted + 1
                 fraction = min(1.2 * fraction, self.settings.fraction_max)
             elif max(moves) > 1:
                 moves = [max(1, move // 2) for move in moves]
             else:
                 fraction = max(fraction / 2, self.settings.fraction)
-        engine.load(current.weights, current.bias)
-        return outcome(self.name, samples, (first, current), (tried, accepted), misses)
+        engine.load(current.parameters)
+        return outcome(self.name, samples, (start, current), (tried, accepted), misses)
 
-    def _candidate(
-        self, state: Evaluation, samples: Samples, block: Block, move: int, fraction: float
-    ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+    def _candidate(self, state: Evaluation, samples: Samples, block: Block, move: int, fraction: float) -> Parameters:
         """A candidate: the state's weights and biases, moved in one block."""
         layer, rows = self.program.layers[block.layer], block.rows
         channels = slice(layer.channel_offset + rows.start, layer.channel_offset + rows.stop)
@@ -143,11 +133,11 @@ class BlockFlips(GuardedFlips):
         inputs = group[:, None] * depth + np.arange(block.columns.start, block.columns.stop)
         slope = np.einsum("no,noi->oi", weighted, mean[:, inputs])  # |.| <= N * 2^21 * 2^12
         scale = self.constants.scale[channels]
-        weights, bias = state.weights.copy(), state.bias.copy()
+        weights, bias = state.parameters.weights.copy(), state.parameters.bias.copy()
         codes = weights[layer.weight_slice].reshape(layer.weight_shape)[rows, :, :, block.columns]
         piece = replace(layer, c_out=codes.shape[0], c_in=codes.shape[3], groups=1)
         codes[:] = flip(piece, codes.reshape(-1), slope[:, None, None, :], scale, move, fraction).reshape(codes.shape)
         if self.settings.bias and block.columns.start == 0:
             unit = max(1, int(np.abs(mean).sum()) // (mean.size << MEAN_BITS))
             bias[channels] = shift_bias(bias[channels], weighted.sum(axis=0), scale, move * unit, fraction)
-        return weights, bias
+        return state.parameters.replaced(weights=weights, bias=bias)

@@ -9,17 +9,20 @@ integer: errors in Q15, pooled statistics, feedback codes, sums in 64 bits. The 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.artifact import Artifact
 from calibrant.core.dtype import BIAS_LIMIT, weight_range
 from calibrant.core.errors import DataError
-from calibrant.core.program import Constants, Layer, Program
-from calibrant.core.reports import UpdateOutcome
+from calibrant.core.evaluation import Evaluation, Meaning
+from calibrant.core.parameters import Parameters
+from calibrant.core.program import Layer
 from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import Feedback
-from calibrant.updaters.base import AdaptableEngine, Evaluation, Samples, outcome
+from calibrant.updaters.base import AdaptableEngine, Samples, UpdateOutcome, evaluate, outcome
 
 MEAN_BITS = 4  # pooled input means carry 4 fraction bits: |mean| <= 255 -> 2^12
 _SIGNAL_SHIFT = 8  # Q15 error x int8 feedback over K classes, |sum| < 2 * 2^15 * 2^7 = 2^23 -> 2^15
@@ -63,7 +66,9 @@ class GuardedFlips:
 
     Parameters
     ----------
-    program, constants, feedback
+    meaning : Meaning
+        Program, constants and task of the artifact.
+    feedback : Feedback
         From the artifact.
     settings : FlipSettings
 
@@ -71,18 +76,25 @@ class GuardedFlips:
     --------
     >>> import inspect
     >>> list(inspect.signature(GuardedFlips.update).parameters)
-    ['self', 'engine', 'x', 'y', 'importance', 'steps']
+    ['self', 'engine', 'samples', 'start', 'steps', 'state']
     """
 
-    def __init__(self, program: Program, constants: Constants, feedback: Feedback, settings: FlipSettings) -> None:
+    def __init__(self, meaning: Meaning, feedback: Feedback, settings: FlipSettings) -> None:
         if settings.form not in ("pooled", "taps", "blocks"):
             raise DataError(f"flip form: expected 'pooled', 'taps' or 'blocks', got {settings.form!r}")
-        self.program, self.constants, self.settings = program, constants, settings
+        self.meaning, self.settings = meaning, settings
+        program = self.program = meaning.program
+        self.constants = meaning.constants
         self._matrix = feedback.matrix.astype(np.int64)
         self._last = next((op.layer for op in program.ops if op.output == program.output), -1)
         self._largest_layer = max(layer.weight_count for layer in program.layers)
         self._outputs = {op.layer: program.tensors[op.output] for op in program.ops if op.layer >= 0}
         self._inputs = {op.layer: program.tensors[op.inputs[0]] for op in program.ops if op.layer >= 0}
+
+    @classmethod
+    def of(cls, artifact: Artifact, settings: FlipSettings) -> Self:
+        """For an artifact; any will do."""
+        return cls(artifact.meaning, artifact.feedback, settings)
 
     @property
     def name(self) -> str:
@@ -94,31 +106,39 @@ class GuardedFlips:
         """True."""
         return True
 
+    @property
+    def distills(self) -> bool:
+        """False."""
+        return False
+
+    @staticmethod
+    def resident_bytes(artifact: Artifact, capacity: int) -> int:
+        """Nothing."""
+        return 0
+
+    @staticmethod
+    def learning_bytes(artifact: Artifact) -> int:
+        """Nothing beyond what evaluations and candidates take."""
+        return 0
+
     def update(
-        self,
-        engine: AdaptableEngine,
-        x: NDArray[np.int8],
-        y: NDArray[np.int64],
-        importance: NDArray[np.int64],
-        steps: int,
+        self, engine: AdaptableEngine, samples: Samples, start: Evaluation, steps: int, state: None = None
     ) -> UpdateOutcome:
-        """Run up to `steps` steps; the engine ends with the best parameters found. See `updaters.base.Updater`."""
-        samples = Samples(x, y, importance)
-        first = current = self._evaluate(engine, engine.weights, engine.bias, samples)
+        """Run up to `steps` steps; the engine ends with the best parameters found. See `base.Updater`."""
+        current, loss = start, samples.loss(start)
         moves = [2 ** max(0, layer.bits - FIRST_STEP_BITS) for layer in self.program.layers]  # codes per flip
         fraction = self.settings.fraction * (_LARGE_STEP_GAIN if max(moves) > 1 else 1.0)
         tried = accepted = 0
-        misses = np.zeros(len(y), np.int64)
+        misses = np.zeros(len(samples.y), np.int64)
         scope = everywhere = tuple(range(len(moves)))  # layers that the next candidate changes
         gradient = self._gradient(engine, current, samples)
-        while tried < steps and current.loss > self.settings.loss_goal * samples.mass:
+        while tried < steps and loss > self.settings.loss_goal * samples.mass:
             tried += 1
-            weights, bias = self._propose(current, gradient, moves, fraction, scope)
-            engine.load(weights, bias)
-            candidate = self._evaluate(engine, weights, bias, samples)
-            misses += current.right & ~candidate.right
-            if candidate.loss < current.loss:
-                current, accepted = candidate, accepted + 1
+            engine.load(self._propose(current.parameters, gradient, moves, fraction, scope))
+            candidate = evaluate(engine, samples, self.meaning)
+            misses += samples.lost(current, candidate)
+            if samples.loss(candidate) < loss:
+                current, loss, accepted = candidate, samples.loss(candidate), accepted + 1
                 fraction = min(1.2 * fraction, self.settings.fraction_max)
                 gradient = self._gradient(engine, current, samples).after(gradient)
             elif max(moves) > 1:
@@ -131,13 +151,8 @@ class GuardedFlips:
                 scope, fraction = everywhere[-1:], fraction / 2
             else:
                 scope = (scope[0] - 1,)
-        engine.load(current.weights, current.bias)
-        return outcome(self.name, samples, (first, current), (tried, accepted), misses)
-
-    def _evaluate(
-        self, engine: AdaptableEngine, weights: NDArray[np.int8], bias: NDArray[np.int32], samples: Samples
-    ) -> Evaluation:
-        return Evaluation.of(engine, weights, bias, samples, self.program, self.constants)
+        engine.load(current.parameters)
+        return outcome(self.name, samples, (start, current), (tried, accepted), misses)
 
     def _signal(self, error: NDArray[np.int64]) -> NDArray[np.int64]:
         """(e_n B)[o] for all layers, int64[N, channel_count], below 2^15; the last layer's error is `error` itself."""
@@ -146,7 +161,8 @@ class GuardedFlips:
             signal[:, self.program.layers[self._last].channel_slice] = error
         return signal
 
-    def _gradient(self, engine: AdaptableEngine, state: Evaluation, samples: Samples) -> _Gradient:
+    def _gradient(self, engine: AdaptableEngine, evaluation: Evaluation, everything: Samples) -> _Gradient:
+        state, samples = everything.of(evaluation), everything.lesson
         signal = self._signal(state.error) * samples.importance[:, None]  # |.| < 2^21
         active = np.empty_like(signal)  # Q8 fraction of active positions
         means = []
@@ -173,13 +189,13 @@ class GuardedFlips:
 
     def _propose(
         self,
-        state: Evaluation,
+        parameters: Parameters,
         gradient: _Gradient,
         moves: list[int],
         fraction: float,
         scope: tuple[int, ...],
-    ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-        weights, bias = state.weights.copy(), state.bias.copy()
+    ) -> Parameters:
+        weights, bias = parameters.weights.copy(), parameters.bias.copy()
         for number in scope:
             layer, slope, move = self.program.layers[number], gradient.weights[number], moves[number]
             scale = self.constants.scale[layer.channel_slice]
@@ -192,7 +208,7 @@ class GuardedFlips:
                     move * gradient.unit[number],
                     fraction,
                 )
-        return weights, bias
+        return parameters.replaced(weights=weights, bias=bias)
 
 
 def _normalized(slope: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,18 +8,19 @@ on the server (`autodiff`, `plan.schedule`) and travels with the artifact; the e
 from __future__ import annotations
 
 import hashlib
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
-from calibrant.core.program import Constants, Program
-from calibrant.core.reports import UpdateOutcome
+from calibrant.core.evaluation import Evaluation, Meaning
 from calibrant.core.rng import generator
 from calibrant.core.settings import FlipSettings
 from calibrant.core.training import Training
 from calibrant.engine import Engine, Trainer
-from calibrant.updaters.base import AdaptableEngine, Evaluation, Samples, descend
+from calibrant.updaters.base import AdaptableEngine, Samples, UpdateOutcome, descend
 
 BATCH = 8  # samples a step
 
@@ -33,8 +34,10 @@ class SparseBackprop:
 
     Parameters
     ----------
-    program, constants, training
-        From the artifact.
+    meaning : Meaning
+        Program, constants and task of the artifact.
+    training : Training
+        The artifact's step.
     settings : FlipSettings
         `steps` passes at `rate`, in the units of real weights; `loss_goal`.
 
@@ -42,12 +45,19 @@ class SparseBackprop:
     --------
     >>> import inspect
     >>> list(inspect.signature(SparseBackprop.update).parameters)
-    ['self', 'engine', 'x', 'y', 'importance', 'steps']
+    ['self', 'engine', 'samples', 'start', 'steps', 'state']
     """
 
-    def __init__(self, program: Program, constants: Constants, training: Training, settings: FlipSettings) -> None:
-        self.program, self.constants, self.training, self.settings = program, constants, training, settings
+    def __init__(self, meaning: Meaning, training: Training, settings: FlipSettings) -> None:
+        self.meaning, self.training, self.settings = meaning, training, settings
         self._trainer: Trainer | None = None
+
+    @classmethod
+    def of(cls, artifact: Artifact, settings: FlipSettings) -> Self:
+        """For an artifact with a training step; DataError for another."""
+        if artifact.training is None:
+            raise DataError("updater sparse: the artifact has no training step; prepare it with --form sparse")
+        return cls(artifact.meaning, artifact.training, settings)
 
     @property
     def name(self) -> str:
@@ -59,36 +69,42 @@ class SparseBackprop:
         """True: nothing else keeps the origin."""
         return True
 
+    @property
+    def distills(self) -> bool:
+        """False."""
+        return False
+
+    @staticmethod
+    def resident_bytes(artifact: Artifact, capacity: int) -> int:
+        """The arena of its step, accumulators and scales."""
+        step = artifact.training
+        if step is None:
+            return 0
+        scales = 12 * artifact.program.channel_count + step.head_scale.nbytes
+        return step.arena_bytes + 4 * step.accumulator_count + scales
+
+    @staticmethod
+    def learning_bytes(artifact: Artifact) -> int:
+        """Nothing more."""
+        return 0
+
     def update(
-        self,
-        engine: AdaptableEngine,
-        x: NDArray[np.int8],
-        y: NDArray[np.int64],
-        importance: NDArray[np.int64],
-        steps: int,
+        self, engine: AdaptableEngine, samples: Samples, start: Evaluation, steps: int, state: None = None
     ) -> UpdateOutcome:
-        """Make up to `steps` passes. See `updaters.base.Updater`."""
-        trainer, samples = self._prepared(engine), Samples(x, y, importance)
-        order = _by_content(x, y)
-        order = np.repeat(order, importance[order])
+        """Make up to `steps` passes. See `base.Updater`."""
+        trainer, lesson = self._prepared(engine), samples.lesson
+        order = _by_content(lesson.x, lesson.y)
+        order = np.repeat(order, lesson.importance[order])
         draws = generator(0, "sparse")
 
         def make_pass(_: Evaluation) -> None:
             shuffled = draws.permutation(order)
-            for start in range(0, len(shuffled), BATCH):
-                rows = shuffled[start : start + BATCH]
-                trainer.step(x[rows], y[rows], self.settings.rate)
+            for first in range(0, len(shuffled), BATCH):
+                rows = shuffled[first : first + BATCH]
+                trainer.step(lesson.x[rows], lesson.y[rows], self.settings.rate)
 
-        _, result = descend(
-            self.name,
-            engine,
-            samples,
-            evaluate=lambda: self._evaluate(engine, samples),
-            step=make_pass,
-            steps=steps,
-            goal=self.settings.loss_goal,
-        )
-        return result
+        goal = self.settings.loss_goal
+        return descend(self.name, engine, samples, start, make_pass, self.meaning, steps, goal)
 
     def _prepared(self, engine: AdaptableEngine) -> Trainer:
         """The trainer of this engine, with nothing carried over."""
@@ -98,9 +114,6 @@ class SparseBackprop:
             self._trainer = Trainer(engine, self.training)
         self._trainer.accumulators = np.zeros(self.training.accumulator_count, np.float32)
         return self._trainer
-
-    def _evaluate(self, engine: AdaptableEngine, samples: Samples) -> Evaluation:
-        return Evaluation.of(engine, engine.weights, engine.bias, samples, self.program, self.constants)
 
 
 def _by_content(x: NDArray[np.int8], y: NDArray[np.int64]) -> NDArray[np.int64]:

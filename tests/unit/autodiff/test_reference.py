@@ -223,11 +223,11 @@ def test_the_engine_gives_the_same_bits(seed, head):
         outcomes = [reference.step(a, int(b), *(rates / np.float32(3)).tolist()) for a, b in zip(x, y, strict=True)]
         reference.commit(carry)
         assert losses.tolist() == [outcome.loss for outcome in outcomes]
-        assert not (engine.weights != reference.weights).any()
-        assert not (engine.bias != reference.bias).any()
+        assert not (engine.parameters.weights != reference.weights).any()
+        assert not (engine.parameters.bias != reference.bias).any()
         assert not (trainer.accumulators != reference.accumulators).any()
         if head == "float32":
             assert not (trainer.head_weight != reference.head_weight).any()
             assert not (trainer.head_bias != reference.head_bias).any()
-    moved = (engine.weights != constants.weights).any() or (engine.bias != constants.bias).any()
+    moved = (engine.parameters.weights != constants.weights).any() or (engine.parameters.bias != constants.bias).any()
     assert moved

@@ -53,7 +53,11 @@ def observed(small, importance):
     """An engine at the artifact's weights, weighted samples, and what they give."""
     program, constants = small.prepared.artifact.program, small.prepared.artifact.constants
     engine, samples = Engine(program, constants), Samples(encoded(small), small.target[1], importance)
-    return engine, Evaluation.of(engine, engine.weights, engine.bias, samples, program, constants), samples
+    return (
+        engine,
+        Evaluation.of(engine, engine.parameters.weights, engine.parameters.bias, samples, program, constants),
+        samples,
+    )
 
 
 def test_true_directions_lower_the_loss_and_random_ones_do_not(small):
@@ -118,7 +122,7 @@ def test_codes_become_what_the_network_sees():
 def test_signals_from_channel_sums_are_nearly_those_of_back_propagation(small):
     artifact = small.prepared.artifact
     seen = observed(small, np.ones(len(small.target[1]), np.int64))
-    updater = AccumulatedFlips(artifact.program, artifact.constants, artifact.coreset, settings(small))
+    updater = AccumulatedFlips(artifact.meaning, settings(small))
     estimated = updater._slopes(*seen)
     true = TrueFlips(artifact, settings(small), small.prepared.net)._slopes(*seen)
     for layer in artifact.program.layers:

@@ -69,8 +69,8 @@ def test_the_part_that_learns_learns_as_in_one_piece(network, samples, scheme):
     assert not (learner.scores(features) != whole.logits(x)).any()
     held = split(program, constants, scheme)
     kept = 0 if held.frozen is None else held.frozen[0].weight_count
-    assert not (learner.engine.weights != engine.weights[kept:]).any()
-    assert (engine.weights != constants.weights).any() == bool(scheme.weights)
+    assert not (learner.engine.parameters.weights != engine.parameters.weights[kept:]).any()
+    assert (engine.parameters.weights != constants.weights).any() == bool(scheme.weights)
 
 
 def test_the_twin_is_the_network_in_reals(network, samples):

@@ -12,7 +12,8 @@ from calibrant.core.errors import DataError
 from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams
 from calibrant.core.statistics import Preprocess
-from calibrant.core.window import check_labels, check_window, encode, keep_labels
+from calibrant.core.task import check_labels
+from calibrant.core.window import check_window, encode, keep_labels
 
 SERIES = Tensor("x", 1, 5, 3, 0.1, -10)
 PREPROCESS = Preprocess(np.float32([0.0, 1.0, -2.0]), np.float32([1.0, 0.5, 3.0]))

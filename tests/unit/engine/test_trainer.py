@@ -9,6 +9,7 @@ import pytest
 
 from calibrant.autodiff import differentiate, full
 from calibrant.core.errors import DataError, PlanError
+from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
 from calibrant.engine import Engine, Trainer
 from calibrant.plan import lower, schedule
@@ -68,15 +69,15 @@ def test_a_batch_is_its_samples_and_a_commit():
         parts.step(x[i : i + 1], y[i : i + 1], 0.5e-9)
     np.testing.assert_array_equal(whole.accumulators, parts.accumulators)
     assert whole.accumulators.any()
-    np.testing.assert_array_equal(whole.engine.weights, CONSTANTS.weights)
+    np.testing.assert_array_equal(whole.engine.parameters.weights, CONSTANTS.weights)
 
 
 def test_carry_keeps_what_rounding_leaves():
     (x, y), kept, dropped = batch(4), trainer_of(), trainer_of(carry=False)
     for trainer in (kept, dropped):
         trainer.step(x, y, RATE)
-    np.testing.assert_array_equal(kept.engine.weights, dropped.engine.weights)
-    assert (kept.engine.weights != CONSTANTS.weights).any()
+    np.testing.assert_array_equal(kept.engine.parameters.weights, dropped.engine.parameters.weights)
+    assert (kept.engine.parameters.weights != CONSTANTS.weights).any()
     assert kept.accumulators.any()
     assert np.abs(kept.accumulators).max() <= 0.5
     assert not dropped.accumulators.any()
@@ -85,26 +86,26 @@ def test_carry_keeps_what_rounding_leaves():
 def test_bias_rate_is_that_of_biases_alone():
     (x, y), trainer = batch(3), trainer_of()
     trainer.step(x, y, RATE, bias_rate=0.0)
-    np.testing.assert_array_equal(trainer.engine.bias, CONSTANTS.bias)
-    assert (trainer.engine.weights != CONSTANTS.weights).any()
+    np.testing.assert_array_equal(trainer.engine.parameters.bias, CONSTANTS.bias)
+    assert (trainer.engine.parameters.weights != CONSTANTS.weights).any()
     trainer = trainer_of()
     trainer.step(x, y, 0.0, bias_rate=RATE)
-    np.testing.assert_array_equal(trainer.engine.weights, CONSTANTS.weights)
-    assert (trainer.engine.bias != CONSTANTS.bias).any()
+    np.testing.assert_array_equal(trainer.engine.parameters.weights, CONSTANTS.weights)
+    assert (trainer.engine.parameters.bias != CONSTANTS.bias).any()
 
 
 def test_accumulators_and_head_can_be_kept_and_put_back():
     x, y = batch(3)
     trainer = trainer_of("float32")
     trainer.step(x, y, RATE)
-    other = Trainer(Engine(PROGRAM, replace(CONSTANTS, weights=trainer.engine.weights, bias=trainer.engine.bias)),
+    other = Trainer(Engine(PROGRAM, replace(CONSTANTS, weights=trainer.engine.parameters.weights, bias=trainer.engine.parameters.bias)),
                     TRAININGS["float32"])  # fmt: skip
     other.accumulators = trainer.accumulators
     other.head_weight, other.head_bias = trainer.head_weight, trainer.head_bias
     np.testing.assert_array_equal(trainer.step(x, y, RATE), other.step(x, y, RATE))
     np.testing.assert_array_equal(trainer.accumulators, other.accumulators)
     np.testing.assert_array_equal(trainer.head_weight, other.head_weight)
-    np.testing.assert_array_equal(trainer.engine.weights, other.engine.weights)
+    np.testing.assert_array_equal(trainer.engine.parameters.weights, other.engine.parameters.weights)
 
 
 def test_evaluation_changes_nothing():
@@ -113,7 +114,7 @@ def test_evaluation_changes_nothing():
     np.testing.assert_array_equal(scores, trainer.logits(x))
     np.testing.assert_array_equal(losses, trainer.step(x, y, 0.0))
     assert not trainer.accumulators.any()
-    np.testing.assert_array_equal(trainer.engine.weights, CONSTANTS.weights)
+    np.testing.assert_array_equal(trainer.engine.parameters.weights, CONSTANTS.weights)
 
 
 def test_an_empty_batch_is_nothing():
@@ -135,7 +136,7 @@ def test_loading_weights_reaches_the_trainer():
     (x, y), trainer = batch(2), trainer_of()
     first = trainer.loss(x, y)
     trainer.step(x, y, RATE)
-    trainer.engine.load(CONSTANTS.weights, CONSTANTS.bias)
+    trainer.engine.load(Parameters(weights=CONSTANTS.weights, bias=CONSTANTS.bias))
     np.testing.assert_array_equal(trainer.loss(x, y), first)
 
 
@@ -159,7 +160,7 @@ def test_wrong_batches_are_refused():
     for bad in (x[0], x.astype(np.int16), x[:, :, :-1], x.tolist()):
         with pytest.raises(PlanError, match=r"x: expected int8\["):
             trainer.step(bad, y, RATE)
-    np.testing.assert_array_equal(trainer.engine.weights, CONSTANTS.weights)
+    np.testing.assert_array_equal(trainer.engine.parameters.weights, CONSTANTS.weights)
 
 
 def test_wrong_parameters_are_refused():

@@ -39,7 +39,7 @@ def parts(samples: Samples, count: int) -> list[Window]:
 
 
 def weights(session: Session) -> bytes:
-    return session._engine.weights.tobytes() + session._engine.bias.tobytes()
+    return session._parts.engine.parameters.weights.tobytes() + session._parts.engine.parameters.bias.tobytes()
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -52,7 +52,7 @@ def test_the_source_is_left_alone(path: Path, labels: bool):
             assert report.reason.startswith("gate: 0 of 25 wrong" if labels else "gate: distance")
             assert report.accuracy_before == report.accuracy_after == (1.0 if labels else None)
         assert weights(session) == before
-        detail = session._store.events()[-1].detail
+        detail = session._parts.store.events()[-1].detail
         assert detail["errors"] == 0
         assert detail["distance"] < 2
 
@@ -168,7 +168,7 @@ def test_a_full_disk_leaves_the_version_in_force_and_hindsight_its_case(lenient:
             raise StateError("disk full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(session._store, "rollback", full)
+            patch.setattr(session._parts.store, "rollback", full)
             with pytest.raises(StateError, match="disk full"):
                 session.observe(*window)
         assert weights(session) == learned
@@ -183,7 +183,7 @@ def test_an_interrupt_while_versions_are_compared_changes_nothing(lenient: Path,
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(session._engine, "infer", interrupt)
+            patch.setattr(session._parts.engine, "infer", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 session.observe(*window)
         assert weights(session) == learned
@@ -205,7 +205,7 @@ def test_windows_of_any_size_in_any_order(path: Path, n: int):
     for order in (np.arange(n), np.random.default_rng(1).permutation(n)):
         with Session.open(path) as session:
             seen.append(session.observe(x[order], y[order]))
-            detail = session.version.metrics or session._store.events()[-1].detail
+            detail = session.version.metrics or session._parts.store.events()[-1].detail
             seen[-1] = replace(seen[-1], milliseconds=detail["distance"])
     assert seen[0] == seen[1]
 

@@ -14,17 +14,17 @@ from calibrant import Budget, FlipSettings, Session, write
 from calibrant.artifact import Artifact
 from calibrant.core.errors import BudgetError, DataError, StateError
 from calibrant.core.logits import logits
+from calibrant.core.parameters import Parameters
 from calibrant.core.reports import UpdateOutcome, UpdateReport
 from calibrant.core.window import encode
 from calibrant.engine import Engine, variants
-from calibrant.memory.delta import weights_sha256
 
 Window = tuple[np.ndarray, np.ndarray]
 
 
 def sha(session: Session) -> str:
     """Hash of what the engine really holds."""
-    return weights_sha256(session._engine.weights, session._engine.bias)
+    return session._parts.engine.parameters.sha256
 
 
 def learn(session: Session, artifact: Artifact, make: Callable[..., Window], windows: int = 8) -> list[UpdateReport]:
@@ -100,7 +100,7 @@ def test_windows_without_labels_are_skipped_and_recorded(artifact_path: Path, wi
             assert (report.decision, report.reason, report.labels) == ("skipped", "no labels", 0)
             assert report.accuracy_before is None
         assert sha(session) == before
-        assert [e.kind for e in session._store.events()] == ["skipped", "skipped"]
+        assert [e.kind for e in session._parts.store.events()] == ["skipped", "skipped"]
 
 
 def test_only_labeled_samples_are_learned_from(artifact_path: Path, window: Window, monkeypatch: pytest.MonkeyPatch):
@@ -135,7 +135,7 @@ def test_an_interrupt_leaves_the_last_committed_version(
     with Session.open(artifact_path, tmp_path / "s.db") as session:
         learn(session, artifact, build_window, 4)
         number = session.version.number
-        where, name = (session._updater, "update") if step == "update" else (session._store, "commit")
+        where, name = (session._updater, "update") if step == "update" else (session._parts.store, "commit")
         real = getattr(where, name)
 
         def interrupted(*args: Any, **options: Any) -> None:
@@ -147,7 +147,7 @@ def test_an_interrupt_leaves_the_last_committed_version(
         with pytest.raises(KeyboardInterrupt):
             learn(session, artifact, build_window)
         monkeypatch.undo()
-        assert session.version == session._store.head()
+        assert session.version == session._parts.store.head()
         assert session.version.number == number + (step == "after commit")
         assert sha(session) == session.version.weights_sha256
         session.observe(*build_window(artifact, seed=3))
@@ -161,9 +161,9 @@ def test_a_rejected_update_is_undone(
         before, number = sha(session), session.version.number
 
         def ruin(engine: Engine, *samples: np.ndarray) -> UpdateOutcome:
-            engine.load(np.zeros_like(engine.weights), engine.bias)
+            engine.load(Parameters(weights=np.zeros_like(engine.parameters.weights), bias=engine.parameters.bias))
             return UpdateOutcome(
-                "ruin", 1, 1, 1.0, 0.5, int(np.count_nonzero(engine.weights)), np.zeros(len(samples[1]), int)
+                "ruin", 1, 1, 1.0, 0.5, int(np.count_nonzero(engine.parameters.weights)), np.zeros(len(samples[1]), int)
             )
 
         monkeypatch.setattr(session._updater, "update", ruin)
@@ -174,19 +174,19 @@ def test_a_rejected_update_is_undone(
         assert report.accuracy_after < report.accuracy_before
         assert report.version == number
         assert sha(session) == before
-        assert session._store.events()[-1].detail["reason"] == report.reason
+        assert session._parts.store.events()[-1].detail["reason"] == report.reason
 
 
 def test_a_full_disk_leaves_the_last_committed_version(
     artifact: Artifact, artifact_path: Path, tmp_path: Path, build_window: Callable[..., Window]
 ):
     with Session.open(artifact_path, tmp_path / "s.db") as session:
-        connection = session._store._connection
+        connection = session._parts.store._connection
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StateError, match="disk full"):
             learn(session, artifact, build_window, 400)
-        assert sha(session) == session.version.weights_sha256 == session._store.head().weights_sha256
+        assert sha(session) == session.version.weights_sha256 == session._parts.store.head().weights_sha256
         x, _ = build_window(artifact)
         assert session.predict(x).shape == (40,)
     with Session.open(artifact_path, tmp_path / "s.db") as session:
@@ -225,7 +225,7 @@ def test_bad_windows_change_nothing(artifact_path: Path, window: Window):
                 session.observe(bad_x, bad_y)
         assert sha(session) == before
         assert len(session.versions()) == 1
-        assert session._store.events() == ()
+        assert session._parts.store.events() == ()
 
 
 def test_settings_can_be_given(artifact_path: Path, window: Window):

@@ -22,7 +22,7 @@ Build = Callable[..., Window]
 
 
 def pool(session: Session) -> ReplayBuffer:
-    return session._deployed.pool
+    return session._parts.deployed.buffer
 
 
 def same(a: ReplayBuffer, b: ReplayBuffer) -> bool:
@@ -49,7 +49,7 @@ def test_without_upkeep_it_stays(artifact: Artifact, artifact_path: Path, tmp_pa
         for seed in range(3):
             session.observe(*build_window(artifact, seed=seed))
         assert same(pool(session), before)
-        assert session._store._connection.execute("SELECT count(*) FROM sample").fetchone() == (0,)
+        assert session._parts.store._connection.execute("SELECT count(*) FROM sample").fetchone() == (0,)
 
 
 def test_more_room_is_filled_first(artifact: Artifact, artifact_path: Path, tmp_path: Path, build_window: Build):
@@ -198,7 +198,7 @@ def test_late_labels_teach_what_they_would_have_taught(
         assert session.label(other, np.full(5, -1)).labels == 0  # the ticket is used up
         with pytest.raises(StateError, match="labeled before"):
             session.label(other, y[:5])
-        assert [e.kind for e in session._store.events()][:3] == ["deferred", "deferred", "committed"]
+        assert [e.kind for e in session._parts.store.events()][:3] == ["deferred", "deferred", "committed"]
 
 
 def test_an_expired_ticket(artifact_path: Path, window: Window, monkeypatch: pytest.MonkeyPatch):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from calibrant import Session, UpdateReport, write
+from calibrant.core.parameters import Parameters
 from calibrant.core.reports import UpdateOutcome
 from calibrant.core.rng import generator
 from calibrant.session import unsupervised
@@ -43,8 +44,8 @@ def accuracy(session: Session, test: Samples) -> float:
 
 
 def weights(session: Session) -> bytes:
-    engine = session._engine
-    return engine.weights.tobytes() + engine.bias.tobytes()
+    engine = session._parts.engine
+    return engine.parameters.weights.tobytes() + engine.parameters.bias.tobytes()
 
 
 def watch(session: Session, domain: int, **options: int) -> list[UpdateReport]:
@@ -126,13 +127,13 @@ def test_labels_stand_and_a_domain_that_has_them_is_left_alone(session: Session)
     watch(session, DRIFTED)
     taught = session.observe(x[:96], y[:96])
     assert taught.decision == "committed"
-    assert session._deployed.anchor().version == taught.version
+    assert session._parts.deployed.anchor().version == taught.version
     before = weights(session)
     assert session.observe(x[96:192]).reason == "abstained: labels have taught this domain"
     assert weights(session) == before
     others = [session.observe(samples(domain, 96)[0]) for domain in (2, 3, 5, 8, OTHER)]
     assert "committed" in {report.decision for report in others}
-    assert session._deployed.anchor().version == taught.version
+    assert session._parts.deployed.anchor().version == taught.version
 
 
 class Harmful:
@@ -143,10 +144,10 @@ class Harmful:
 
     def __call__(self, engine: AdaptableEngine, x: np.ndarray, *_: Any) -> UpdateOutcome:
         self.calls += 1
-        moved, rng = engine.weights, generator(0, "harm")
+        moved, rng = engine.parameters.weights, generator(0, "harm")
         chosen = rng.permutation(moved.size)[: round(self.share * moved.size)]
         moved[chosen] = -moved[chosen] + (moved[chosen] == 0)
-        engine.load(moved, engine.bias)
+        engine.load(Parameters(weights=moved, bias=engine.parameters.bias))
         return UpdateOutcome("flip", 1, 1, 1.0, 0.5, chosen.size, np.zeros(len(x), np.int64))
 
 
@@ -165,7 +166,7 @@ def test_harmful_flips_are_refused_and_biases_alone_are_kept(
     reports = [*watch(session, DRIFTED), *watch(session, 4)]
     assert harmful.calls
     assert all(r.flips == 0 for r in reports)
-    assert np.array_equal(session._engine.weights, artifact.constants.weights)
+    assert np.array_equal(session._parts.engine.parameters.weights, artifact.constants.weights)
     assert {r.updater for r in reports if r.decision == "committed"} == {"recenter"}
 
 
@@ -188,12 +189,12 @@ def test_every_version_can_be_restored_and_a_rollback_is_an_anchor(path: Path, t
         watch(session, 9)
         number, held = session.version.number, weights(session)
         assert number >= 2
-        assert session._deployed.anchor().version == 0
+        assert session._parts.deployed.anchor().version == 0
     with Session.open(path, state, gate=False) as session:
         assert weights(session) == held
-        assert session._deployed.anchor().version == 0
+        assert session._parts.deployed.anchor().version == 0
         session.rollback(to=1)
-        assert session._deployed.anchor().version == number + 1
+        assert session._parts.deployed.anchor().version == number + 1
         session.rollback(to=number)
         assert weights(session) == held
         assert session.observe(windows(DRIFTED)[0]).version >= number + 2

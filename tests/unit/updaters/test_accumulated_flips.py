@@ -8,6 +8,7 @@ import pytest
 from calibrant.core.dtype import weight_range
 from calibrant.core.fmath import cross_entropy
 from calibrant.core.logits import logits
+from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
 from calibrant.engine import Engine, variants
 from calibrant.updaters.accumulated_flips import AccumulatedFlips
@@ -30,7 +31,7 @@ def drifted(small_artifact):
 def made(artifact, variant=None, **settings):
     changed = replace(artifact.settings, form="accumulated", **({"rate": 0.02, "steps": 30} | settings))
     engine = Engine(artifact.program, artifact.constants, variant)
-    return engine, AccumulatedFlips(artifact.program, artifact.constants, artifact.coreset, changed)
+    return engine, AccumulatedFlips(artifact.meaning, changed)
 
 
 def run(updater, engine, x, y, steps=None):
@@ -41,7 +42,7 @@ def test_loss_falls_and_is_what_the_engine_now_gives(small_artifact, drifted):
     engine, updater = made(small_artifact)
     outcome = run(updater, engine, *drifted)
     assert outcome.loss_after < 0.8 * outcome.loss_before
-    assert outcome.flips == np.count_nonzero(engine.weights != small_artifact.constants.weights) > 0
+    assert outcome.flips == np.count_nonzero(engine.parameters.weights != small_artifact.constants.weights) > 0
     scores = logits(engine.infer(drifted[0]), small_artifact.program, small_artifact.constants)
     loss, _ = cross_entropy(scores, drifted[1])
     assert loss.sum() / (65536 * len(loss)) == outcome.loss_after
@@ -55,7 +56,7 @@ def test_any_order_and_any_kernels_give_the_same_weights(small_artifact, drifted
             engine, updater = made(small_artifact, variant)
             for _ in range(2):  # residuals and moments of a first window must not depend on the order either
                 run(updater, engine, drifted[0][rows], drifted[1][rows], 10)
-            results.add((engine.weights.tobytes(), engine.bias.tobytes()))
+            results.add((engine.parameters.weights.tobytes(), engine.parameters.bias.tobytes()))
     assert len(results) == 1
 
 
@@ -64,35 +65,37 @@ def test_codes_stay_in_range(small_artifact, drifted):
     run(updater, engine, *drifted)
     for layer in small_artifact.program.layers:
         low, high = weight_range(layer.bits)
-        codes = engine.weights[layer.weight_slice]
+        codes = engine.parameters.weights[layer.weight_slice]
         assert low <= codes.min()
         assert codes.max() <= high
 
 
 def test_small_moves_add_up_over_windows(small_artifact, drifted):
     engine, updater = made(small_artifact, rate=2e-3, steps=3, loss_goal=0.0, decay=0.0)
-    counts = [np.count_nonzero(engine.weights != small_artifact.constants.weights)]
+    counts = [np.count_nonzero(engine.parameters.weights != small_artifact.constants.weights)]
     for _ in range(30):
         run(updater, engine, *drifted)
-        counts.append(np.count_nonzero(engine.weights != small_artifact.constants.weights))
+        counts.append(np.count_nonzero(engine.parameters.weights != small_artifact.constants.weights))
     assert counts[-1] > counts[1]
 
 
 def test_it_begins_anew_from_weights_that_it_did_not_leave(small_artifact, drifted):
     engine, updater = made(small_artifact)
     run(updater, engine, *drifted)
-    engine.load(small_artifact.constants.weights, small_artifact.constants.bias)  # a rejected window
+    engine.load(
+        Parameters(weights=small_artifact.constants.weights, bias=small_artifact.constants.bias)
+    )  # a rejected window
     run(updater, engine, *drifted)
     fresh_engine, fresh = made(small_artifact)
     run(fresh, fresh_engine, *drifted)
-    assert engine.weights.tobytes() == fresh_engine.weights.tobytes()
-    assert engine.bias.tobytes() == fresh_engine.bias.tobytes()
+    assert engine.parameters.weights.tobytes() == fresh_engine.parameters.weights.tobytes()
+    assert engine.parameters.bias.tobytes() == fresh_engine.parameters.bias.tobytes()
 
 
 def test_weights_are_drawn_home(small_artifact, drifted):
     engine, updater = made(small_artifact, decay=0.0)
     run(updater, engine, *drifted)
-    away = np.abs(engine.weights.astype(int) - small_artifact.constants.weights).sum()
+    away = np.abs(engine.parameters.weights.astype(int) - small_artifact.constants.weights).sum()
     home_engine, home = made(small_artifact, decay=0.2)
     run(home, home_engine, *drifted)
     assert np.abs(home_engine.weights.astype(int) - small_artifact.constants.weights).sum() < away
@@ -103,20 +106,20 @@ def test_what_does_not_lower_the_loss_is_undone(small_artifact, drifted):
     outcome = run(updater, engine, *drifted)
     assert (outcome.steps, outcome.accepted, outcome.flips) == (1, 0, 0)
     assert outcome.loss_after == outcome.loss_before
-    assert engine.weights.tobytes() == small_artifact.constants.weights.tobytes()
+    assert engine.parameters.weights.tobytes() == small_artifact.constants.weights.tobytes()
 
 
 def test_at_its_goal_nothing_moves(small_artifact, drifted):
     engine, updater = made(small_artifact, loss_goal=100.0)
     outcome = run(updater, engine, *drifted)
     assert (outcome.steps, outcome.flips) == (0, 0)
-    assert engine.weights.tobytes() == small_artifact.constants.weights.tobytes()
+    assert engine.parameters.weights.tobytes() == small_artifact.constants.weights.tobytes()
 
 
 def test_without_bias_the_bias_stays(small_artifact, drifted):
     engine, updater = made(small_artifact, bias=False)
     assert run(updater, engine, *drifted).flips > 0
-    assert engine.bias.tobytes() == small_artifact.constants.bias.tobytes()
+    assert engine.parameters.bias.tobytes() == small_artifact.constants.bias.tobytes()
 
 
 def test_outputs_stay_near_what_they_were(small_artifact, drifted):

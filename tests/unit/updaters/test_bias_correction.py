@@ -38,8 +38,11 @@ def follow(artifact: Artifact, engine: Engine, x: np.ndarray, times: int) -> np.
     bias_correction = BiasCorrection(artifact.program, artifact.constants, artifact.reference)
     for _ in range(times):
         pooled = engine.observe(x).pooled.sum(axis=0, dtype=np.int64)
-        engine.load(engine.weights, bias_correction.bias(engine.weights, engine.bias, pooled, len(x)))
-    return engine.bias
+        engine.load(
+            engine.parameters.weights,
+            bias_correction.bias(engine.parameters.weights, engine.parameters.bias, pooled, len(x)),
+        )
+    return engine.parameters.bias
 
 
 def test_without_drift_nothing_moves(known: tuple[Artifact, Engine]):
@@ -60,7 +63,9 @@ def test_it_undoes_an_offset_in_every_layer(known: tuple[Artifact, Engine]):
     far = [np.abs(o.pooled[:, last].mean(axis=0) - usual.pooled[:, last].mean(axis=0)).mean() for o in (before, after)]
     assert far[1] < far[0] / 3
     follow(artifact, engine, codes(artifact), 60)
-    assert np.abs(engine.bias - artifact.constants.bias).max() <= 1  # home again; one is below the last step's half
+    assert (
+        np.abs(engine.parameters.bias - artifact.constants.bias).max() <= 1
+    )  # home again; one is below the last step's half
 
 
 def test_more_samples_go_further(known: tuple[Artifact, Engine]):
@@ -69,7 +74,9 @@ def test_more_samples_go_further(known: tuple[Artifact, Engine]):
     pooled = engine.observe(codes(artifact, 12)).pooled.sum(axis=0, dtype=np.int64)
     bias = artifact.constants.bias
     moved = [
-        np.abs(bias_correction.bias(engine.weights, bias, pooled * n, SAMPLES * n) - bias).astype(np.int64).sum()
+        np.abs(bias_correction.bias(engine.parameters.weights, bias, pooled * n, SAMPLES * n) - bias)
+        .astype(np.int64)
+        .sum()
         for n in (1, 2, 1000)
     ]
     assert moved[0] < moved[1] < moved[2]
@@ -94,6 +101,8 @@ def test_biases_saturate(known: tuple[Artifact, Engine]):
     reference = dataclasses.replace(artifact.reference, std=np.full_like(artifact.reference.std, 6e4))
     constants = dataclasses.replace(artifact.constants, bias=far)
     pooled = np.full(artifact.program.pooled_count, -(10**7), np.int64)
-    moved = BiasCorrection(artifact.program, constants, reference).bias(np.abs(engine.weights), far, pooled, 1)
+    moved = BiasCorrection(artifact.program, constants, reference).bias(
+        np.abs(engine.parameters.weights), far, pooled, 1
+    )
     assert moved.dtype == np.int32
     assert moved.max() == BIAS_LIMIT

@@ -45,12 +45,12 @@ def test_loss_falls_and_the_engine_holds_what_is_told(artifact, drifted, entries
     engine, outcome = _updated(artifact, drifted, entries)
     assert outcome.loss_after < outcome.loss_before
     assert 0 < outcome.accepted <= outcome.steps <= 40
-    assert outcome.flips == np.count_nonzero(engine.weights != artifact.constants.weights) > 0
+    assert outcome.flips == np.count_nonzero(engine.parameters.weights != artifact.constants.weights) > 0
 
 
 def test_a_step_stays_in_its_block(artifact, drifted):
     engine, outcome = _updated(artifact, drifted, 3, steps=1)
-    moved = np.flatnonzero(engine.weights != artifact.constants.weights)
+    moved = np.flatnonzero(engine.parameters.weights != artifact.constants.weights)
     changed = {
         number
         for number, block in enumerate(blocks(artifact.program, 3))
@@ -73,7 +73,7 @@ def test_same_samples_in_any_order_and_again_give_the_same_weights(artifact, dri
 def test_biases_stay_where_settings_say_so(artifact, drifted):
     engine, outcome = _updated(artifact, drifted, 5, bias=False)
     assert outcome.accepted > 0
-    assert engine.bias.tobytes() == artifact.constants.bias.tobytes()
+    assert engine.parameters.bias.tobytes() == artifact.constants.bias.tobytes()
 
 
 def test_a_block_needs_an_entry(artifact):

@@ -44,7 +44,7 @@ def _updated(artifact, drifted, **settings):
 def test_loss_falls_and_is_what_the_engine_now_gives(small_artifact, drifted, form):
     engine, outcome = _updated(small_artifact, drifted, form=form)
     assert outcome.loss_after < outcome.loss_before
-    assert outcome.flips == np.count_nonzero(engine.weights != small_artifact.constants.weights) > 0
+    assert outcome.flips == np.count_nonzero(engine.parameters.weights != small_artifact.constants.weights) > 0
     scores = logits(engine.infer(drifted[0]), small_artifact.program, small_artifact.constants)
     loss, _ = cross_entropy(scores, drifted[1])
     assert loss.sum() / (65536 * len(loss)) == outcome.loss_after
@@ -63,20 +63,20 @@ def test_codes_stay_in_range(small_artifact, drifted):
     engine, _ = _updated(small_artifact, drifted, steps=40, fraction=0.2, fraction_max=0.5)
     for layer in small_artifact.program.layers:
         low, high = weight_range(layer.bits)
-        codes = engine.weights[layer.weight_slice]
+        codes = engine.parameters.weights[layer.weight_slice]
         assert low <= codes.min()
         assert codes.max() <= high
 
 
 def test_without_bias_the_bias_stays(small_artifact, drifted):
     engine, _ = _updated(small_artifact, drifted, bias=False)
-    assert engine.bias.tobytes() == small_artifact.constants.bias.tobytes()
+    assert engine.parameters.bias.tobytes() == small_artifact.constants.bias.tobytes()
 
 
 def test_at_its_goal_nothing_moves(small_artifact, drifted):
     engine, outcome = _updated(small_artifact, drifted, loss_goal=100.0)
     assert (outcome.steps, outcome.flips) == (0, 0)
-    assert engine.weights.tobytes() == small_artifact.constants.weights.tobytes()
+    assert engine.parameters.weights.tobytes() == small_artifact.constants.weights.tobytes()
 
 
 def test_it_stops_at_its_goal(small_artifact, drifted):

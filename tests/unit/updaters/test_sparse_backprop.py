@@ -34,7 +34,7 @@ def test_loss_falls_and_is_what_the_engine_now_gives(bits):
     engine, outcome = run(artifact, x, y, rate=0.2, steps=40)
     assert outcome.updater == "sparse"
     assert outcome.loss_after < 0.8 * outcome.loss_before
-    assert outcome.flips == np.count_nonzero(engine.weights != artifact.constants.weights) > 0
+    assert outcome.flips == np.count_nonzero(engine.parameters.weights != artifact.constants.weights) > 0
     loss, _ = cross_entropy(logits(engine.infer(x), artifact.program, artifact.constants), y)
     assert loss.sum() / (LOSS_ONE * len(loss)) == outcome.loss_after
 
@@ -43,10 +43,10 @@ def test_only_what_the_scheme_names_is_trained():
     artifact = make_sparse_artifact("classifier")
     engine, outcome = run(artifact, *drifted(artifact))
     head = artifact.program.layers[-1]
-    moved = np.flatnonzero(engine.weights != artifact.constants.weights)
+    moved = np.flatnonzero(engine.parameters.weights != artifact.constants.weights)
     assert outcome.flips == moved.size > 0
     assert moved.min() >= head.weight_offset
-    assert np.flatnonzero(engine.bias != artifact.constants.bias).min() >= head.channel_offset
+    assert np.flatnonzero(engine.parameters.bias != artifact.constants.bias).min() >= head.channel_offset
 
 
 def test_any_order_and_any_kernels_give_the_same_weights():
@@ -57,7 +57,7 @@ def test_any_order_and_any_kernels_give_the_same_weights():
     for variant in variants():
         for rows in (slice(None), order):
             engine, _ = run(artifact, x[rows], y[rows], variant)
-            results.add((engine.weights.tobytes(), engine.bias.tobytes()))
+            results.add((engine.parameters.weights.tobytes(), engine.parameters.bias.tobytes()))
     assert len(results) == 1
 
 
@@ -68,7 +68,7 @@ def test_a_sample_that_counts_double_is_seen_twice():
     updater = updaters.build(artifact, artifact.settings)
     updater.update(engine, x, y, np.where(y == 0, 5, 1), 10)
     other, _ = run(artifact, x, y)
-    assert not np.array_equal(engine.weights, other.weights)
+    assert not np.array_equal(engine.parameters.weights, other.weights)
 
 
 def test_a_rate_that_only_does_harm_changes_nothing():
@@ -76,8 +76,8 @@ def test_a_rate_that_only_does_harm_changes_nothing():
     engine, outcome = run(artifact, *drifted(artifact), rate=1e6, steps=2)
     assert outcome.flips == outcome.accepted == 0
     assert outcome.loss_after == outcome.loss_before
-    assert np.array_equal(engine.weights, artifact.constants.weights)
-    assert np.array_equal(engine.bias, artifact.constants.bias)
+    assert np.array_equal(engine.parameters.weights, artifact.constants.weights)
+    assert np.array_equal(engine.parameters.bias, artifact.constants.bias)
 
 
 def test_an_artifact_without_a_training_step_is_refused():

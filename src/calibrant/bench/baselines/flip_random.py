@@ -26,7 +26,7 @@ class RandomFlips(AccumulatedFlips):
     """
 
     def __init__(self, artifact: Artifact, settings: FlipSettings, seed: int) -> None:
-        super().__init__(artifact.program, artifact.constants, artifact.coreset, settings)
+        super().__init__(artifact.meaning, settings)
         self._rng = generator(seed, "random flips")
 
     @property

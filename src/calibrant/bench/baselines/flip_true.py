@@ -12,12 +12,13 @@ from torch import nn
 from calibrant.artifact import Artifact
 from calibrant.bench.baselines.codes import decode
 from calibrant.bench.baselines.learner import BATCH, saved_bytes
+from calibrant.core.evaluation import Evaluation
 from calibrant.core.fmath import ERROR_ONE
 from calibrant.core.settings import FlipSettings
 from calibrant.quantize import FakeQuantNet
 from calibrant.quantize.layers import Weighted
 from calibrant.updaters.accumulated_flips import AccumulatedFlips
-from calibrant.updaters.base import AdaptableEngine, Evaluation, Samples
+from calibrant.updaters.base import AdaptableEngine, Samples
 
 BYTES_PER_PARAMETER = 8  # float32: value and gradient
 
@@ -34,7 +35,7 @@ class TrueFlips(AccumulatedFlips):
     """
 
     def __init__(self, artifact: Artifact, settings: FlipSettings, net: FakeQuantNet) -> None:
-        super().__init__(artifact.program, artifact.constants, artifact.coreset, settings)
+        super().__init__(artifact.meaning, settings)
         self._net, self._input_shape = copy.deepcopy(net), artifact.input_shape
         self._steps = {step.name: step for step in self._net.steps if isinstance(step, Weighted)}
         self._entry = artifact.program.tensors[artifact.program.input]
@@ -74,9 +75,11 @@ class TrueFlips(AccumulatedFlips):
         """Put the engine's codes into the network; a linear layer's kernel is flat there."""
         kernels = {}
         for layer in self.program.layers:
-            kernel = state.weights[layer.weight_slice].reshape(layer.weight_shape).transpose(0, 3, 1, 2)
+            kernel = state.parameters.weights[layer.weight_slice].reshape(layer.weight_shape).transpose(0, 3, 1, 2)
             kernels[layer.name] = kernel.reshape(layer.c_out, -1, 1, 1) if self._steps[layer.name].linear else kernel
-        self._net.load_codes(kernels, {layer.name: state.bias[layer.channel_slice] for layer in self.program.layers})
+        self._net.load_codes(
+            kernels, {layer.name: state.parameters.bias[layer.channel_slice] for layer in self.program.layers}
+        )
 
 
 def _gradient(parameter: nn.Parameter) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from calibrant.bench.adaptation import Adaptation
 from calibrant.core.errors import DataError
 from calibrant.core.reports import UpdateReport
 from calibrant.core.rng import generator
-from calibrant.core.window import UNLABELED
+from calibrant.core.task import UNLABELED
 
 Answer = TypeVar("Answer")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,12 +64,36 @@ class Adwin:
         self._shortest, self._grace = min_window_length, grace_period
         self._checks = ahead
         self._pending: list[float] = []  # came one at a time since the last check
+        self._origin: float | None  # the first value: what sums are taken from, so that digits are not lost
         self._start_over()
 
     @property
     def width(self) -> int:
         """Values in the window."""
         return self._start + self._filled + len(self._pending)
+
+    def memory(self) -> dict[str, Any]:
+        """Plain numbers to :meth:`resume` from, with a test of the same settings."""
+        return {
+            "origin": self._origin,
+            "start": self._start,
+            "filled": self._filled,
+            "total": self._total,
+            "squares": self._squares,
+            "borders": self._borders.tolist(),
+            "known": self._known[: self._borders.size + self._filled].tolist(),
+            "pending": list(self._pending),
+        }
+
+    def resume(self, memory: Mapping[str, Any]) -> None:
+        """Go on as the test that gave this memory."""
+        self._origin, self._pending = memory["origin"], list(memory["pending"])
+        self._start, self._filled = int(memory["start"]), int(memory["filled"])
+        self._total, self._squares = float(memory["total"]), float(memory["squares"])
+        self._borders = np.array(memory["borders"], np.int64)
+        self._known = np.zeros(self._borders.size + self._checks * self._clock)
+        self._known[: len(memory["known"])] = memory["known"]
+        self._plan = self._planned(self._borders)
 
     def update(self, values: float | ArrayLike) -> NDArray[np.int64]:
         """Watch the next values, see :class:`DriftTest`."""
@@ -94,19 +120,20 @@ class Adwin:
         return np.array(found, np.int64) if found else NOWHERE
 
     def _start_over(self) -> None:
-        self._origin: float | None = None  # the first value: what sums are taken from, so that digits are not lost
+        self._origin = None
         self._start = self._filled = 0
         self._total = self._squares = 0.0
         self._known = np.zeros(self._checks * self._clock)
-        self._plan = self._planned(np.zeros(0, np.int64))
+        self._borders = np.zeros(0, np.int64)
+        self._plan = self._planned(self._borders)
 
     def _compress(self) -> None:
         """Keep the totals at the borders of this moment only, and plan the next block."""
         kept = self._known[self._plan.kept_index]
         self._start, self._filled = self._start + self._filled, 0
-        borders = np.append(self._plan.kept, self._start)  # this moment becomes a border with the next value
+        self._borders = np.append(self._plan.kept, self._start)  # this moment becomes a border with the next value
         self._known = np.concatenate([kept, [self._total], np.zeros(self._checks * self._clock)])
-        self._plan = self._planned(borders)
+        self._plan = self._planned(self._borders)
 
     def _watch(self, values: NDArray[np.float64]) -> int | None:
         """Take in values that end within the block; where the first check of theirs stands that detects a change."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,6 +62,18 @@ class PageHinkley:
         self._fall: float = 0.0
         self._lowest: float = math.inf
         self._highest: float = -math.inf
+
+    def memory(self) -> list[float | None]:
+        """Plain numbers to :meth:`resume` from; None is an extreme that nothing has been seen of yet."""
+        extremes = (None if math.isinf(value) else value for value in (self._lowest, self._highest))
+        return [self._count, self._mean, self._rise, self._fall, *extremes]
+
+    def resume(self, memory: Sequence[float | None]) -> None:
+        """Go on as the test that gave this memory."""
+        count, mean, rise, fall, lowest, highest = memory
+        self._count, self._mean, self._rise, self._fall = int(count or 0), mean or 0.0, rise or 0.0, fall or 0.0
+        self._lowest = math.inf if lowest is None else lowest
+        self._highest = -math.inf if highest is None else highest
 
     def update(self, values: ArrayLike) -> NDArray[np.int64]:
         """Watch the next values, see :class:`DriftTest`."""

@@ -1,0 +1,152 @@
+"""One window through the loop: is there anything to learn, learn it, commit it or not, and say what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from calibrant.artifact import Artifact
+from calibrant.core.decision import Action
+from calibrant.core.evaluation import Evaluation
+from calibrant.core.reports import UpdateReport
+from calibrant.core.window import Window
+from calibrant.memory.store import Entry
+from calibrant.session.deployment import Deployment
+from calibrant.session.drift_monitor import Assessment, DriftMonitor
+from calibrant.session.supervised import Adapter, Attempt
+from calibrant.session.unsupervised import TestTimeAdapter
+
+
+class Loop:
+    """Acts on what policies decide; nothing else does.
+
+    Parameters
+    ----------
+    artifact : Artifact
+    deployed : Deployment
+    supervised : Adapter
+    unsupervised : TestTimeAdapter, optional
+        None: nothing is learned from windows without labels.
+    monitor : DriftMonitor, optional
+        None: every window is learned from.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        deployed: Deployment,
+        supervised: Adapter,
+        unsupervised: TestTimeAdapter | None,
+        monitor: DriftMonitor | None,
+    ) -> None:
+        self._artifact, self._deployed = artifact, deployed
+        self._supervised, self._unsupervised, self._monitor = supervised, unsupervised, monitor
+        self.resume()
+
+    def resume(self) -> None:
+        """Have every policy go on from what the state says."""
+        memories = self._deployed.policies()
+        for policy in (self._monitor, self._unsupervised):
+            if policy is not None:
+                policy.resume(memories)
+
+    def learn(self, window: Window) -> UpdateReport:
+        """Decide what can be learned from a window, learn it, and settle it."""
+        try:
+            with self._deployed.trial():
+                return self._decide(window)
+        except BaseException:  # what policies had in mind, nobody has written down
+            self.resume()
+            raise
+        finally:
+            self._deployed.keep_evaluations(self._artifact.coreset.x)
+
+    def _decide(self, window: Window) -> UpdateReport:
+        labels = len(window.known)
+        if not labels and self._unsupervised is None:
+            return self._stay(window, "no labels")
+        assessment = self._assess(window)
+        if assessment is not None and assessment.decision.action is Action.REVERT:
+            return self._revert(window, assessment)
+        if assessment is not None and not assessment.decision.adapt:
+            return self._stay(window, f"gate: {assessment.decision.reason}", assessment)
+        if labels or self._unsupervised is None:
+            x, y = window.codes[window.known], window.labels[window.known]
+            attempt = self._supervised.adapt(x, y, self._deployed.buffer, *self._deployed.samples(x, y))
+        else:
+            studied = self._unsupervised.adapt(window.codes)
+            if not isinstance(studied, Attempt):
+                return self._stay(window, studied.reason)
+            attempt = studied
+        return self._settle(window, attempt, assessment)
+
+    def _assess(self, window: Window) -> Assessment | None:
+        """What the monitor makes of a window. It is not asked about one without labels while guesses are in force:
+        whether those still hold is for learning without labels to say."""
+        if self._monitor is None or (not len(window.known) and self._deployed.pseudo_labeled):
+            return None
+        return self._monitor.look(window)
+
+    def _settle(self, window: Window, attempt: Attempt, assessment: Assessment | None) -> UpdateReport:
+        """Write down what came of an attempt, and what policies go on from."""
+        deployed, number, facts = self._deployed, self._deployed.head.number, window.facts()
+        if self._monitor is not None and assessment is not None:
+            self._monitor.learned()
+            facts |= assessment.facts()
+        if self._unsupervised is not None and len(window.known) and attempt.commits:
+            seen = self._under(attempt, window)
+            self._unsupervised.labeled(seen, len(window.known), number + 1)
+        labeled = window.codes[window.known], window.labels[window.known]
+        flips = deployed.commit_or_restore(attempt, labeled, self._entry(window, facts))
+        decision = attempt.decision
+        return window.report(
+            deployed.head.number, decision.action.value, decision.reason, flips=flips, **attempt.measured()
+        )
+
+    def _under(self, attempt: Attempt, window: Window) -> Evaluation:
+        """All of a window, in its order, under the parameters that labels of it taught."""
+        known, last = window.known, attempt.outcome.last
+        if len(known) == len(window.codes):
+            return last.take(slice(len(known)))
+        rest = np.setdiff1d(np.arange(len(window.codes)), known)
+        others = self._deployed.evaluator.of(window.codes[rest], window.labels[rest])
+        return last.take(slice(len(known))).then(others).take(np.argsort(np.concatenate([known, rest])))
+
+    def _revert(self, window: Window, assessment: Assessment) -> UpdateReport:
+        """Put a version in force again that does better."""
+        decision = assessment.decision
+        assert decision.version is not None
+        facts = window.facts() | assessment.facts() | {"reason": decision.reason}
+        policies = self._memories() | dict(assessment.policies)
+        version = self._deployed.rollback(decision.version, Entry(facts, ticket=window.ticket, policies=policies))
+        self.resume()
+        return window.report(
+            version.number,
+            Action.REJECT.value,
+            decision.reason,
+            updater=version.updater,
+            flips=version.flips,
+            accuracy_before=assessment.accuracy,
+            accuracy_after=assessment.home,
+        )
+
+    def _stay(self, window: Window, reason: str, assessment: Assessment | None = None) -> UpdateReport:
+        """Report a window that nothing was tried on."""
+        facts, accuracy = window.facts() | {"reason": reason}, None
+        if assessment is not None:
+            facts |= assessment.facts()
+            accuracy = assessment.accuracy
+        self._deployed.stay(self._entry(window, facts))
+        number = self._deployed.head.number
+        return window.report(number, Action.SKIP.value, reason, accuracy_before=accuracy, accuracy_after=accuracy)
+
+    def _entry(self, window: Window, facts: dict[str, Any]) -> Entry:
+        return Entry(facts, ticket=window.ticket, policies=self._memories())
+
+    def _memories(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for policy in (self._monitor, self._unsupervised):
+            if policy is not None:
+                found |= policy.memory()
+        return found

@@ -1,0 +1,88 @@
+"""From an artifact and a user's wishes to the parts of a session, each made once and told what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibrant.artifact import THRESHOLDS, Artifact, content_hash, read
+from calibrant.core.errors import DataError
+from calibrant.core.parameters import Parameters
+from calibrant.core.settings import Budget, FlipSettings
+from calibrant.engine import Engine
+from calibrant.memory.store import Store
+from calibrant.session import footprint
+from calibrant.session.deployment import Deployment, Keeping
+from calibrant.session.drift_monitor import DriftMonitor
+from calibrant.session.footprint import Footprint
+from calibrant.session.loop import Loop
+from calibrant.session.supervised import Adapter
+from calibrant.session.unsupervised import TestTimeAdapter
+from calibrant.updaters import build
+from calibrant.updaters.base import Updater
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keywords of `Session.open`, as they are there."""
+
+    state: Path | str | None = None
+    budget: Budget | None = None
+    variant: str | None = None
+    settings: FlipSettings | None = None
+    verify: Path | str | None = None
+    updater: Updater | None = None
+    capacity: int | None = None
+    upkeep: bool = True
+    unlabeled: bool = True
+    gate: bool = True
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a session consists of."""
+
+    artifact: Artifact
+    engine: Engine
+    store: Store
+    deployed: Deployment
+    loop: Loop
+    footprint: Footprint
+    budget: Budget
+
+
+def assemble(path: Path | str, options: Options) -> Parts:
+    """Open an artifact and its state, and connect the parts; raises as `Session.open`."""
+    artifact, budget = read(path, verify=options.verify), options.budget or Budget()
+    capacity = len(artifact.coreset.y) if options.capacity is None else options.capacity
+    if options.capacity is not None and capacity < 1:
+        raise DataError(f"coreset capacity: expected at least 1 sample, got {capacity}")
+    footprint.check(budget.ram, artifact.program.arena_bytes, "the arena alone")  # before anything is allocated
+    engine = Engine(artifact.program, artifact.constants, options.variant)
+    updater = options.updater or build(artifact, options.settings or artifact.settings)
+    guesses = options.unlabeled and artifact.meaning.task.guesses
+    sizes = Footprint(artifact, updater, engine.memory_bytes, capacity, options.gate, guesses)
+    sizes.check(budget.ram, 0)
+    store = Store.open(
+        options.state,
+        artifact=content_hash(artifact),
+        base_sha256=Parameters.of(artifact.constants).sha256,
+        create=True,
+        storage=budget.storage,
+    )
+    try:
+        limits = {**THRESHOLDS, **artifact.thresholds}
+        keeping = Keeping(capacity, limits["source_share"], options.upkeep, updater.distills)
+        deployed = Deployment(artifact, engine, store, keeping)
+        drop = limits["coreset_drop"]
+        loop = Loop(
+            artifact,
+            deployed,
+            Adapter(engine, updater, drop, limits["holdout"]),
+            TestTimeAdapter(artifact, engine, deployed, drop) if guesses else None,
+            DriftMonitor(artifact, engine, deployed) if options.gate else None,
+        )
+    except BaseException:
+        store.close()
+        raise
+    return Parts(artifact, engine, store, deployed, loop, sizes, budget)
