@@ -45,7 +45,10 @@ class Parts:
     artifact: Artifact
     engine: Engine
     store: Store
+    updater: Updater
     deployed: Deployment
+    unsupervised: TestTimeAdapter | None
+    monitor: DriftMonitor | None
     loop: Loop
     footprint: Footprint
     budget: Budget
@@ -75,14 +78,11 @@ def assemble(path: Path | str, options: Options) -> Parts:
         keeping = Keeping(capacity, limits["source_share"], options.upkeep, updater.distills)
         deployed = Deployment(artifact, engine, store, keeping)
         drop = limits["coreset_drop"]
-        loop = Loop(
-            artifact,
-            deployed,
-            Adapter(engine, updater, drop, limits["holdout"]),
-            TestTimeAdapter(artifact, engine, deployed, drop) if guesses else None,
-            DriftMonitor(artifact, engine, deployed) if options.gate else None,
-        )
+        adapter = Adapter(engine, updater, drop, limits["holdout"])
+        unsupervised = TestTimeAdapter(artifact, engine, deployed, drop) if guesses else None
+        monitor = DriftMonitor(artifact, engine, deployed) if options.gate else None
+        loop = Loop(artifact, deployed, adapter, unsupervised, monitor)
     except BaseException:
         store.close()
         raise
-    return Parts(artifact, engine, store, deployed, loop, sizes, budget)
+    return Parts(artifact, engine, store, updater, deployed, unsupervised, monitor, loop, sizes, budget)

@@ -18,7 +18,7 @@ from calibrant.core.rng import generator
 from calibrant.core.statistics import Coreset
 from calibrant.memory import samples
 from calibrant.memory.replay import ReplayBuffer, resample
-from calibrant.memory.store import Store
+from calibrant.memory.store import Entry, Store
 
 SHAPE = (1, 6, 3)
 CLASSES = 4
@@ -47,7 +47,7 @@ def file_with(path: Path, base: Coreset = BASE, windows: int = 2) -> ReplayBuffe
         pool = store.coreset(base, CLASSES)
         for seed in range(1, windows + 1):
             pool = grown(pool, seed)
-            store.record("rejected", {}, coreset=pool)
+            store.record("rejected", Entry(coreset=pool))
         store.defer(codes(3, 9))
     return pool
 
@@ -93,26 +93,26 @@ def test_a_coreset_is_read_as_it_was_written(tmp_path: Path, bits: int):
 def test_until_it_is_redrawn_the_coreset_is_the_artifacts():
     with Store.open(None, **MARKS) as store:
         assert same(store.coreset(BASE, CLASSES), ReplayBuffer.of(BASE))
-        store.record("skipped", {}, coreset=ReplayBuffer.of(BASE))
+        store.record("skipped", Entry(coreset=ReplayBuffer.of(BASE)))
         assert same(store.coreset(BASE, CLASSES), ReplayBuffer.of(BASE))
 
 
 def test_only_what_changed_is_written():
     with Store.open(None, **MARKS) as store:
         pool = grown(store.coreset(BASE, CLASSES), 1)
-        store.record("rejected", {}, coreset=pool)
+        store.record("rejected", Entry(coreset=pool))
         written: list[str] = []
         store._connection.set_trace_callback(written.append)
-        store.record("rejected", {}, coreset=pool)
+        store.record("rejected", Entry(coreset=pool))
         assert not [s for s in written if "sample" in s or "codes" in s]
         written.clear()
-        store.record("rejected", {}, coreset=replace(pool, misses=pool.misses + np.arange(len(pool))))
+        store.record("rejected", Entry(coreset=replace(pool, misses=pool.misses + np.arange(len(pool)))))
         assert len([s for s in written if s.startswith("UPDATE sample")]) == len(pool) - 1
         assert not [s for s in written if "codes" in s]
         written.clear()
         newer = grown(pool, 2, n=1, capacity=9)
         assert len(newer) == len(pool) + 1
-        store.record("rejected", {}, coreset=newer)
+        store.record("rejected", Entry(coreset=newer))
         assert len([s for s in written if s.startswith("INSERT INTO codes")]) == 1
         assert store._connection.execute("SELECT count(*) FROM codes").fetchone() == (len(newer) - newer.of_source,)
 
@@ -122,7 +122,7 @@ def test_codes_of_samples_that_leave_are_deleted():
         pool = store.coreset(BASE, CLASSES)
         for seed in range(1, 9):
             pool = grown(pool, seed)
-            store.record("rejected", {}, coreset=pool)
+            store.record("rejected", Entry(coreset=pool))
         held = {i for (i,) in store._connection.execute("SELECT sample FROM codes")}
         assert held == set(pool.id[~pool.source].tolist())
 
@@ -199,22 +199,24 @@ def test_random_damage_is_an_error_or_harmless(tmp_path: Path):
 def test_two_stores_do_not_overwrite_each_other(tmp_path: Path):
     with Store.open(tmp_path / "s.db", **MARKS) as first, Store.open(tmp_path / "s.db", **MARKS) as second:
         mine, theirs = (grown(s.coreset(BASE, CLASSES), seed) for s, seed in ((first, 1), (second, 2)))
-        first.record("rejected", {}, coreset=mine)
+        first.record("rejected", Entry(coreset=mine))
         with pytest.raises(StateError, match="got a newer one"):
-            second.record("rejected", {}, coreset=theirs)
+            second.record("rejected", Entry(coreset=theirs))
         assert same(second.coreset(BASE, CLASSES), mine)
-        second.record("rejected", {}, coreset=grown(mine, 3))
+        second.record("rejected", Entry(coreset=grown(mine, 3)))
 
 
 def test_a_state_of_the_first_release_is_given_what_it_lacks(tmp_path: Path):
     path = tmp_path / "s.db"
     with Store.open(path, **MARKS) as store:
-        store.record("skipped", {})
-    tamper(path, "DROP TABLE codes", "DROP TABLE sample", "DROP TABLE deferred", "PRAGMA user_version = 1")
+        store.record("skipped", Entry())
+    tables = ("codes", "remembered", "sample", "deferred", "policy")
+    tamper(path, *(f"DROP TABLE {name}" for name in tables), "ALTER TABLE version DROP COLUMN vouched")
+    tamper(path, "PRAGMA user_version = 1")
     with Store.open(path, **MARKS) as store:
         assert [e.kind for e in store.events()] == ["skipped"]
         pool = grown(store.coreset(BASE, CLASSES), 1)
-        store.record("rejected", {}, coreset=pool)
+        store.record("rejected", Entry(coreset=pool))
         assert store.defer(codes(1, 1)) == 1
     with Store.open(path) as store:
         assert same(store.coreset(BASE, CLASSES), pool)
@@ -235,7 +237,7 @@ def test_windows_wait_and_the_oldest_goes(tmp_path: Path, monkeypatch: pytest.Mo
         for ticket in (0, -1, 6, 2**70):
             with pytest.raises(StateError, match="unknown"):
                 store.deferred(ticket, SHAPE)
-        store.record("skipped", {}, ticket=4)
+        store.record("skipped", Entry(ticket=4))
         with pytest.raises(StateError, match="labeled before"):
             store.deferred(4, SHAPE)
         assert store.defer(codes(1, 1)) == 6  # a number is never given twice
@@ -275,7 +277,7 @@ def test_what_is_forgotten_leaves_no_bytes(tmp_path: Path):
         assert store.events()[-1].detail == {"samples": len(known), "windows": 1}
         with pytest.raises(StateError, match="labeled before or dropped"):
             store.deferred(1, SHAPE)
-        store.record("rejected", {}, coreset=grown(ReplayBuffer.of(BASE), 3))
+        store.record("rejected", Entry(coreset=grown(ReplayBuffer.of(BASE), 3)))
         assert store.forget() == 3
         assert store.forget() == 0
 
@@ -302,7 +304,7 @@ def test_samples_count_against_the_storage_budget():
         pool = store.coreset(BASE, CLASSES)
         big = pool.of_stream(codes(2000, 1), np.zeros(2000, np.int64), 0)
         with pytest.raises(BudgetError, match="over"):
-            store.record("rejected", {}, coreset=resample(pool, big, 2000, 0.5))
+            store.record("rejected", Entry(coreset=resample(pool, big, 2000, 0.5)))
         assert same(store.coreset(BASE, CLASSES), pool)
         with pytest.raises(BudgetError, match="over"):
             store.defer(codes(4000, 1))

@@ -15,38 +15,34 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from calibrant.core.errors import BudgetError, StateError
+from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
-from calibrant.memory import delta_chain
-from calibrant.memory import store as store_module
-from calibrant.memory.delta import difference, weights_sha256
-from calibrant.memory.store import Store
+from calibrant.memory import database, delta_chain, events
+from calibrant.memory.delta import difference
+from calibrant.memory.store import Entry, Store
 
 COUNT, CHANNELS = 20, 4
-Parameters = tuple[np.ndarray, np.ndarray]
-BASE: Parameters = (np.arange(COUNT, dtype=np.int8), np.arange(CHANNELS, dtype=np.int32))
+BASE = Parameters(weights=np.arange(COUNT, dtype=np.int8), bias=np.arange(CHANNELS, dtype=np.int32))
 ARTIFACT = "a" * 64
 
 
 def open_store(path: Path | None, **options: object) -> Store:
-    options = {"artifact": ARTIFACT, "base_sha256": weights_sha256(*BASE), "create": True} | options
+    options = {"artifact": ARTIFACT, "base_sha256": BASE.sha256, "create": True} | options
     return Store.open(path, **options)
 
 
 def changed(parameters: Parameters, seed: int) -> Parameters:
     rng = generator(seed, "changed")
-    weights, bias = parameters[0].copy(), parameters[1].copy()
+    weights, bias = parameters.weights.copy(), parameters.bias.copy()
     weights[rng.integers(0, COUNT, 3)] = rng.integers(-128, 128, 3)
     bias[rng.integers(0, CHANNELS)] = rng.integers(-(2**31), 2**31)
-    return weights, bias
+    return parameters.replaced(weights=weights, bias=bias)
 
 
 def commit(store: Store, old: Parameters, new: Parameters, parent: int, **metrics: object) -> object:
-    sha = weights_sha256(*new)
-    return store.commit(difference(*old, *new), parent=parent, sha256=sha, updater="flip", metrics=metrics)
-
-
-def equal(a: Parameters, b: Parameters) -> bool:
-    return np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1])
+    entry = Entry(facts=metrics)
+    delta = difference(old, new)
+    return store.commit(delta, entry, parent=parent, sha256=new.sha256, updater="flip", vouched=True)
 
 
 class AgainstAList(RuleBasedStateMachine):
@@ -77,14 +73,14 @@ class AgainstAList(RuleBasedStateMachine):
     def rollback(self, data: st.DataObject) -> None:
         to = data.draw(st.integers(0, len(self.versions) - 1))
         version = self.store.rollback(to)
-        assert version.flips == np.count_nonzero(self.versions[-1][0] != self.versions[to][0])
+        assert version.flips == np.count_nonzero(self.versions[-1].weights != self.versions[to].weights)
         self.parents.append(to)
         self.versions.append(self.versions[to])
         self.events.append("rolled back")
 
     @rule()
     def reject(self) -> None:
-        self.store.record("rejected", {"reason": "test"})
+        self.store.record("rejected", Entry({"reason": "test"}))
         self.events.append("rejected")
 
     @rule()
@@ -104,10 +100,10 @@ class AgainstAList(RuleBasedStateMachine):
         rows = self.store.versions()
         assert [v.number for v in rows] == list(range(len(self.versions)))
         assert [v.parent for v in rows] == self.parents
-        assert [v.weights_sha256 for v in rows] == [weights_sha256(*v) for v in self.versions]
+        assert [v.weights_sha256 for v in rows] == [v.sha256 for v in self.versions]
         assert [e.kind for e in self.store.events()] == self.events
         for number in {0, len(self.versions) // 2, len(self.versions) - 1}:
-            assert equal(self.store.weights_at(number, *BASE), self.versions[number])
+            assert self.store.parameters_at(number, BASE) == self.versions[number]
 
     def teardown(self) -> None:
         self.store.close()
@@ -126,14 +122,14 @@ def test_replay_stays_short_however_long_the_history():
             commit(store, history[-2], history[-1], i)
         lengths = [len(delta_chain.read(store._connection, "state", n)) for n in range(len(history))]
         assert max(lengths) == delta_chain.MAX_CHAIN
-        assert all(equal(store.weights_at(n, *BASE), history[n]) for n in range(len(history)))
+        assert all(store.parameters_at(n, BASE) == history[n] for n in range(len(history)))
 
 
 def test_events_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(store_module, "MAX_EVENTS", 5)
+    monkeypatch.setattr(events, "MAX_EVENTS", 5)
     with open_store(None) as store:
         for i in range(20):
-            store.record("skipped", {"i": i})
+            store.record("skipped", Entry({"i": i}))
         assert [e.detail["i"] for e in store.events()] == [15, 16, 17, 18, 19]
 
 
@@ -142,7 +138,7 @@ def test_unknown_versions_name_the_range():
         commit(store, BASE, changed(BASE, 1), 0)
         for number in (-1, 2, 2**70):
             with pytest.raises(StateError, match=f"expected a version from 0 to 1, got {number}"):
-                store.weights_at(number, *BASE)
+                store.parameters_at(number, BASE)
             with pytest.raises(StateError, match="0 to 1"):
                 store.rollback(number)
 
@@ -185,7 +181,7 @@ def test_a_newer_state_and_one_of_another_artifact_are_refused(tmp_path: Path):
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
-    with pytest.raises(StateError, match="expected state version 2, got 9"):
+    with pytest.raises(StateError, match="expected state version 3, got 9"):
         open_store(path)
 
 
@@ -213,7 +209,7 @@ def test_a_tampered_state_is_noticed(tmp_path: Path, statement: str, said: str):
 
     def look() -> None:
         with open_store(path) as store:
-            store.weights_at(1, *BASE)
+            store.parameters_at(1, BASE)
             store.events()
 
     with pytest.raises(StateError, match=said):
@@ -238,8 +234,8 @@ def test_random_damage_to_the_file_is_an_error_or_harmless(tmp_path: Path):
         try:
             with open_store(path) as store:
                 for version in store.versions():
-                    parameters = store.weights_at(version.number, *BASE)
-                    assert weights_sha256(*parameters) == version.weights_sha256
+                    parameters = store.parameters_at(version.number, BASE)
+                    assert parameters.sha256 == version.weights_sha256
         except StateError:
             refused += 1
     assert refused > 0
@@ -255,9 +251,9 @@ def test_a_full_disk_changes_nothing(tmp_path: Path):
         with pytest.raises(StateError, match="disk full"):
             commit(store, changed(BASE, 1), changed(BASE, 2), 1, noise=noise)
         with pytest.raises(StateError, match="disk full"):
-            store.record("skipped", {"noise": noise})
+            store.record("skipped", Entry({"noise": noise}))
         assert store.head().number == 1
-        assert equal(store.weights_at(1, *BASE), changed(BASE, 1))
+        assert store.parameters_at(1, BASE) == changed(BASE, 1)
         store._connection.execute("PRAGMA max_page_count = 100000")
         assert commit(store, changed(BASE, 1), changed(BASE, 2), 1).number == 2
 
@@ -274,7 +270,7 @@ def test_the_storage_budget_says_by_how_much():
 
 
 def test_another_process_holding_the_lock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(store_module.database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     path = tmp_path / "s.db"
     with open_store(path) as store:
         other = sqlite3.connect(path, isolation_level=None)

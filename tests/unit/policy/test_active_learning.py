@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibrant.core.rng import generator
+from calibrant.core.task import find
 from calibrant.policy.active_learning import choose, margin_uncertainty
 
 
@@ -45,7 +46,7 @@ def test_order_makes_no_difference(seed, n):
 
 def test_doubt_is_the_missing_margin():
     scores = np.array([[0.0, 0.0, -50.0], [2.0, 0.0, 0.0], [50.0, 0.0, 0.0]], np.float32)
-    unsure, leaning, sure = margin_uncertainty(scores).tolist()
+    unsure, leaning, sure = margin_uncertainty(find("classes").probabilities(scores)).tolist()
     assert (unsure, sure) == (32768 + 2048, 2048)
     top, second = np.exp(2) / (np.exp(2) + 2), 1 / (np.exp(2) + 2)
     assert abs(leaning - (32768 * (1 - top + second) + 2048)) < 4

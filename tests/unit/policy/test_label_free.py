@@ -27,7 +27,8 @@ from calibrant.policy.label_free import (
 def evidence(classes: np.ndarray, count: int, pooled: np.ndarray | None = None) -> Evidence:
     """A window whose samples are predicted to be of these classes."""
     scores = np.eye(count, dtype=np.float32)[classes]
-    return Evidence.of(np.zeros((len(classes), 4), np.int32) if pooled is None else pooled, scores)
+    statistics = np.zeros((len(classes), 4), np.int32) if pooled is None else pooled
+    return Evidence.of(statistics, scores.argmax(axis=1), scores.shape[1])
 
 
 @given(st.integers(2, 12), st.integers(0, 500))

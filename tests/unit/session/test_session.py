@@ -14,10 +14,10 @@ from calibrant import Budget, FlipSettings, Session, write
 from calibrant.artifact import Artifact
 from calibrant.core.errors import BudgetError, DataError, StateError
 from calibrant.core.logits import logits
-from calibrant.core.parameters import Parameters
-from calibrant.core.reports import UpdateOutcome, UpdateReport
+from calibrant.core.reports import UpdateReport
 from calibrant.core.window import encode
 from calibrant.engine import Engine, variants
+from calibrant.updaters.base import Samples, UpdateOutcome, evaluate
 
 Window = tuple[np.ndarray, np.ndarray]
 
@@ -109,13 +109,13 @@ def test_only_labeled_samples_are_learned_from(artifact_path: Path, window: Wind
     y[::2] = -1
     with Session.open(artifact_path) as session:
         seen: list[np.ndarray] = []
-        update = session._updater.update
+        update = session._parts.updater.update
 
-        def spy(engine: Engine, codes: np.ndarray, labels: np.ndarray, *rest: object) -> UpdateOutcome:
-            seen.append(labels)
-            return update(engine, codes, labels, *rest)
+        def spy(engine: Engine, samples: Samples, *rest: object) -> UpdateOutcome:
+            seen.append(samples.y)
+            return update(engine, samples, *rest)
 
-        monkeypatch.setattr(session._updater, "update", spy)
+        monkeypatch.setattr(session._parts.updater, "update", spy)
         report = session.observe(x, y)
     assert len(seen[0]) == 20 + 9  # so few are all learned from, and the coreset comes along
     assert np.bincount(seen[0][:20], minlength=3).tolist() == np.bincount(y[y >= 0], minlength=3).tolist()
@@ -135,7 +135,7 @@ def test_an_interrupt_leaves_the_last_committed_version(
     with Session.open(artifact_path, tmp_path / "s.db") as session:
         learn(session, artifact, build_window, 4)
         number = session.version.number
-        where, name = (session._updater, "update") if step == "update" else (session._parts.store, "commit")
+        where, name = (session._parts.updater, "update") if step == "update" else (session._parts.store, "commit")
         real = getattr(where, name)
 
         def interrupted(*args: Any, **options: Any) -> None:
@@ -160,13 +160,12 @@ def test_a_rejected_update_is_undone(
         learn(session, artifact, build_window)
         before, number = sha(session), session.version.number
 
-        def ruin(engine: Engine, *samples: np.ndarray) -> UpdateOutcome:
-            engine.load(Parameters(weights=np.zeros_like(engine.parameters.weights), bias=engine.parameters.bias))
-            return UpdateOutcome(
-                "ruin", 1, 1, 1.0, 0.5, int(np.count_nonzero(engine.parameters.weights)), np.zeros(len(samples[1]), int)
-            )
+        def ruin(engine: Engine, samples: Samples, *_: object) -> UpdateOutcome:
+            engine.load(engine.parameters.replaced(weights=np.zeros_like(engine.parameters.weights)))
+            last = evaluate(engine, samples, artifact.meaning)
+            return UpdateOutcome("ruin", 1, 1, 1.0, 0.5, 7, np.zeros(len(samples.y), int), last)
 
-        monkeypatch.setattr(session._updater, "update", ruin)
+        monkeypatch.setattr(session._parts.updater, "update", ruin)
         report = session.observe(*build_window(artifact, seed=50))
         assert report.decision == "rejected"
         assert report.reason.startswith("held-back")

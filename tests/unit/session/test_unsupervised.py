@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from calibrant import Session, UpdateReport, write
-from calibrant.core.parameters import Parameters
-from calibrant.core.reports import UpdateOutcome
 from calibrant.core.rng import generator
 from calibrant.session import unsupervised
-from calibrant.updaters.base import AdaptableEngine
+from calibrant.updaters.base import AdaptableEngine, UpdateOutcome, evaluate
+from calibrant.updaters.base import Samples as UpdateSamples
 from deployments import Samples, deployment, samples
 
 DROP = 0.1  # of coreset accuracy, by default
@@ -137,18 +136,19 @@ def test_labels_stand_and_a_domain_that_has_them_is_left_alone(session: Session)
 
 
 class Harmful:
-    """Stands in for `FlipUpdater.update`: moves a share of the weights, and claims that it helped."""
+    """Stands in for `GuardedFlips.update`: moves a share of the weights, and claims that it helped."""
 
     def __init__(self, share: float) -> None:
         self.share, self.calls = share, 0
 
-    def __call__(self, engine: AdaptableEngine, x: np.ndarray, *_: Any) -> UpdateOutcome:
+    def __call__(self, engine: AdaptableEngine, samples: UpdateSamples, *_: Any) -> UpdateOutcome:
         self.calls += 1
-        moved, rng = engine.parameters.weights, generator(0, "harm")
+        moved, rng = engine.parameters.weights.copy(), generator(0, "harm")
         chosen = rng.permutation(moved.size)[: round(self.share * moved.size)]
         moved[chosen] = -moved[chosen] + (moved[chosen] == 0)
-        engine.load(Parameters(weights=moved, bias=engine.parameters.bias))
-        return UpdateOutcome("flip", 1, 1, 1.0, 0.5, chosen.size, np.zeros(len(x), np.int64))
+        engine.load(engine.parameters.replaced(weights=moved))
+        last = evaluate(engine, samples, deployment(8).prepared.artifact.meaning)
+        return UpdateOutcome("flip", 1, 1, 1.0, 0.5, chosen.size, np.zeros(len(samples.y), np.int64), last)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_harmful_flips_are_refused_and_biases_alone_are_kept(
     if guard_left_out is not None:  # each holds alone
         monkeypatch.setattr(unsupervised, guard_left_out, lambda *_: None)
     harmful = Harmful(share)
-    monkeypatch.setattr(session._unsupervised._updater, "update", harmful)
+    monkeypatch.setattr(session._parts.unsupervised._updater, "update", harmful)
     artifact = deployment(8).prepared.artifact
     reports = [*watch(session, DRIFTED), *watch(session, 4)]
     assert harmful.calls
@@ -172,7 +172,7 @@ def test_harmful_flips_are_refused_and_biases_alone_are_kept(
 
 def test_biases_that_cost_the_coreset_are_refused(session: Session, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(unsupervised, "prediction_collapse", lambda *_: False)
-    bias_correction = session._unsupervised._bias_correction
+    bias_correction = session._parts.unsupervised._bias_correction
     real = bias_correction.bias
     monkeypatch.setattr(bias_correction, "bias", lambda *a: real(*a) + np.arange(len(a[1]), dtype=np.int32) * 20000)
     before = weights(session)

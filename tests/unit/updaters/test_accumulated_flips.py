@@ -12,6 +12,8 @@ from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
 from calibrant.engine import Engine, variants
 from calibrant.updaters.accumulated_flips import AccumulatedFlips
+from calibrant.updaters.base import Samples
+from updating import update
 
 
 @pytest.fixture(params=[2, 4, 8])
@@ -35,7 +37,7 @@ def made(artifact, variant=None, **settings):
 
 
 def run(updater, engine, x, y, steps=None):
-    return updater.update(engine, x, y, np.ones(len(y), np.int64), steps or updater.settings.steps)
+    return update(updater, engine, x, y, steps)
 
 
 def test_loss_falls_and_is_what_the_engine_now_gives(small_artifact, drifted):
@@ -70,26 +72,41 @@ def test_codes_stay_in_range(small_artifact, drifted):
         assert codes.max() <= high
 
 
-def test_small_moves_add_up_over_windows(small_artifact, drifted):
-    engine, updater = made(small_artifact, rate=2e-3, steps=3, loss_goal=0.0, decay=0.0)
-    counts = [np.count_nonzero(engine.parameters.weights != small_artifact.constants.weights)]
-    for _ in range(30):
-        run(updater, engine, *drifted)
-        counts.append(np.count_nonzero(engine.parameters.weights != small_artifact.constants.weights))
-    assert counts[-1] > counts[1]
-
-
-def test_it_begins_anew_from_weights_that_it_did_not_leave(small_artifact, drifted):
+def test_nothing_lasts_from_window_to_window(small_artifact, drifted):
     engine, updater = made(small_artifact)
     run(updater, engine, *drifted)
-    engine.load(
-        Parameters(weights=small_artifact.constants.weights, bias=small_artifact.constants.bias)
-    )  # a rejected window
+    middle = engine.parameters
     run(updater, engine, *drifted)
     fresh_engine, fresh = made(small_artifact)
+    fresh_engine.load(middle)
     run(fresh, fresh_engine, *drifted)
-    assert engine.parameters.weights.tobytes() == fresh_engine.parameters.weights.tobytes()
-    assert engine.parameters.bias.tobytes() == fresh_engine.parameters.bias.tobytes()
+    assert engine.parameters == fresh_engine.parameters != middle
+    engine.load(Parameters.of(small_artifact.constants))  # a rejected window
+    run(updater, engine, *drifted)
+    assert engine.parameters == middle
+
+
+def test_an_update_goes_on_where_an_earlier_one_of_its_window_ended(small_artifact, drifted):
+    engine, updater = made(small_artifact, loss_goal=0.0)
+    whole = run(updater, engine, *drifted, 20).last.parameters
+    again, updater = made(small_artifact, loss_goal=0.0)
+    first = run(updater, again, *drifted, 12)
+    samples = Samples(*drifted, np.ones(len(drifted[1]), np.int64))
+    second = updater.update(again, samples, first.last, 8, first.state)
+    assert second.last.parameters == again.parameters == whole
+
+
+def test_held_back_samples_are_evaluated_and_not_learned(small_artifact, drifted):
+    x, y = drifted
+    counts = np.where(np.arange(len(y)) % 5 == 2, 0, 1)
+    engine, updater = made(small_artifact)
+    held = update(updater, engine, x, y, importance=counts)
+    other, updater = made(small_artifact)
+    alone = update(updater, other, x[counts > 0], y[counts > 0])
+    assert engine.parameters == other.parameters
+    assert held.misses[counts > 0].tolist() == alone.misses.tolist()
+    assert not held.misses[counts == 0].any()
+    assert len(held.last) == len(y)
 
 
 def test_weights_are_drawn_home(small_artifact, drifted):
@@ -98,7 +115,7 @@ def test_weights_are_drawn_home(small_artifact, drifted):
     away = np.abs(engine.parameters.weights.astype(int) - small_artifact.constants.weights).sum()
     home_engine, home = made(small_artifact, decay=0.2)
     run(home, home_engine, *drifted)
-    assert np.abs(home_engine.weights.astype(int) - small_artifact.constants.weights).sum() < away
+    assert np.abs(home_engine.parameters.weights.astype(int) - small_artifact.constants.weights).sum() < away
 
 
 def test_what_does_not_lower_the_loss_is_undone(small_artifact, drifted):
@@ -126,15 +143,12 @@ def test_outputs_stay_near_what_they_were(small_artifact, drifted):
     """Of the artifact's samples, with the drifted ones learned beside them."""
     x = np.concatenate([drifted[0], small_artifact.coreset.x])
     y = np.concatenate([drifted[1], small_artifact.coreset.y])
-    start = logits(
-        made(small_artifact)[0].infer(small_artifact.coreset.x), small_artifact.program, small_artifact.constants
-    )
+    start = small_artifact.meaning.scores(made(small_artifact)[0].infer(small_artifact.coreset.x))
+    known = np.concatenate([np.full((len(drifted[1]), start.shape[1]), np.nan, np.float32), start])
     moved = {}
     for remembers in (True, False):
         engine, updater = made(small_artifact, decay=0.0)
-        if not remembers:
-            updater.coreset = replace(small_artifact.coreset, x=1 - small_artifact.coreset.x)  # samples it never meets
-        run(updater, engine, x, y)
+        update(updater, engine, x, y, remembered=known if remembers else None)
         after = logits(engine.infer(small_artifact.coreset.x), small_artifact.program, small_artifact.constants)
         moved[remembers] = np.square(after - start).mean()
     assert moved[True] < moved[False]

@@ -38,10 +38,8 @@ def follow(artifact: Artifact, engine: Engine, x: np.ndarray, times: int) -> np.
     bias_correction = BiasCorrection(artifact.program, artifact.constants, artifact.reference)
     for _ in range(times):
         pooled = engine.observe(x).pooled.sum(axis=0, dtype=np.int64)
-        engine.load(
-            engine.parameters.weights,
-            bias_correction.bias(engine.parameters.weights, engine.parameters.bias, pooled, len(x)),
-        )
+        now = engine.parameters
+        engine.load(now.replaced(bias=bias_correction.bias(now.weights, now.bias, pooled, len(x))))
     return engine.parameters.bias
 
 
@@ -63,9 +61,8 @@ def test_it_undoes_an_offset_in_every_layer(known: tuple[Artifact, Engine]):
     far = [np.abs(o.pooled[:, last].mean(axis=0) - usual.pooled[:, last].mean(axis=0)).mean() for o in (before, after)]
     assert far[1] < far[0] / 3
     follow(artifact, engine, codes(artifact), 60)
-    assert (
-        np.abs(engine.parameters.bias - artifact.constants.bias).max() <= 1
-    )  # home again; one is below the last step's half
+    # home again; one is below the last step's half
+    assert np.abs(engine.parameters.bias - artifact.constants.bias).max() <= 1
 
 
 def test_more_samples_go_further(known: tuple[Artifact, Engine]):
