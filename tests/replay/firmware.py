@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from replay import fingerprint, fixtures, wire
-from replay.commands import calibrant
+from replay.commands import calibrant_here
 from replay.record import Row, UnavailableError
 
 HOST, EMULATED = "generic", "mps2-an386"
@@ -107,7 +107,7 @@ def _export(variant: Variant, board: str, project: Path) -> dict[str, object]:
     updater = "flip" if variant.updater == "block" else variant.updater
     where = ("--board", board, "--ram", RAM, "--out", project, "--updater", updater)
     facts: dict[str, object] = json.loads(
-        calibrant("export", fixtures.ARTIFACTS[variant.artifact], *where, *variant.more, "--json")
+        calibrant_here("export", fixtures.ARTIFACTS[variant.artifact], *where, *variant.more, "--json")
     )
     return facts
 
