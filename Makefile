@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint demo test test-device check bench results clean
+.PHONY: help setup lint demo test test-device check replay replay-record bench results clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -48,6 +48,15 @@ test: lint  ## everything: check's parts and the whole test suite; under 15 minu
 
 test-device: $(STAMP)  ## firmware on emulated boards, long streams too; needs arm-none-eabi-gcc and qemu-system-arm
 	@CALIBRANT_DEVICE_STREAMS=1 $(PYTEST) tests/device
+
+# From the folder of the tests, which is how they find each other; by absolute path, for the environment is the tree's.
+REPLAY := cd tests && $(CURDIR)/$(BIN)/python -m replay
+
+replay: $(STAMP)  ## is everything as recorded? artifacts, streams, firmware, demo, protocols; BASE=<commit>: as then, on this machine
+	@$(REPLAY) compare $(if $(BASE),--base $(BASE))
+
+replay-record: $(STAMP)  ## make the records of `make replay` anew; the commit says which numbers changed and why
+	@$(REPLAY) record
 
 bench: $(STAMP)  ## time and memory against peers, and a quick calibration protocol
 	@$(BIN)/python benchmarks/inference.py
