@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "storage.h"
 #include "tables.h"
 
 static const void *infer(void *context, const int8_t *x) {
@@ -10,22 +11,11 @@ static const void *infer(void *context, const int8_t *x) {
     return calibrant_arena + CALIBRANT_OUTPUT_OFFSET;
 }
 
-static bool read_slot(void *context, int32_t slot, uint32_t offset, void *bytes, uint32_t count) {
-    (void)context;
-    return calibrant_read_slot(slot, offset, bytes, count);
-}
-
-static bool write_slot(void *context, int32_t slot, uint32_t offset, const void *bytes, uint32_t count) {
-    (void)context;
-    return calibrant_write_slot(slot, offset, bytes, count);
-}
-
 cal_calibration_status calibrant_start(void) {
     cal_calibrator *calibrator = &calibrant_state.calibrator;
     *calibrator = calibrant_setup[0];
     calibrator->infer = infer;
-    calibrator->read = read_slot;
-    calibrator->write = write_slot;
+    calibrator->slots = &calibrant_slots;
     return cal_start(calibrator);
 }
 
@@ -39,7 +29,7 @@ cal_calibration_status calibrant_calibrate(cal_report *report) {
 
 cal_calibration_status calibrant_rollback(void) { return cal_rollback(&calibrant_state.calibrator); }
 
-int32_t calibrant_version(void) { return (int32_t)calibrant_state.calibrator.version; }
+int32_t calibrant_version(void) { return (int32_t)calibrant_state.calibrator.versions.version; }
 
 const int8_t *calibrant_weights_in_force(void) { return calibrant_trained_weights; }
 const int32_t *calibrant_biases_in_force(void) { return calibrant_trained_bias; }

@@ -3,8 +3,8 @@
 #ifndef CALIBRANT_STEP_CONTEXT_H
 #define CALIBRANT_STEP_CONTEXT_H
 
+#include "calibrant/calibration.h"
 #include "calibrant/training.h"
-#include "versions.h"
 
 /* What changes from one training step to the next. */
 typedef struct calibrant_step_context {
@@ -15,7 +15,7 @@ typedef struct calibrant_step_context {
 
 /* The learner's state. `pending` samples wait in the accumulators for the end of their batch. */
 typedef struct calibrant_learner {
-    _Alignas(16) calibrant_versions versions;
+    _Alignas(16) cal_versions versions;
     int32_t coreset_right, samples, pending;
     float rate, bias_rate;
 } calibrant_learner;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "session/verification.h"
+#include "storage.h"
 #include "tables.h"
 
 static calibrant_learner *learner(void) { return &calibrant_state; }
@@ -14,22 +16,16 @@ static int32_t coreset_right(void) {
     return right;
 }
 
-/* Forget what was learned since the last commit: the version in force, else whatever storage or flash still has. */
-static void restore(void) {
-    calibrant_learner *l = learner();
-    l->samples = l->pending = 0;
+/* Forget the window: what its samples left in the accumulators goes with it. */
+static void forget(void) {
+    learner()->samples = learner()->pending = 0;
     calibrant_reset();
-    if (calibrant_versions_load(l->versions.slot)) return;
-    calibrant_versions_find(&l->versions);
-    if (calibrant_versions_load(l->versions.slot)) return;
-    l->versions = (calibrant_versions){.slot = CALIBRANT_IN_FLASH};
-    calibrant_versions_load(CALIBRANT_IN_FLASH);
 }
 
 cal_calibration_status calibrant_start(void) {
     calibrant_learner *l = learner();
-    calibrant_versions_find(&l->versions);
-    restore();
+    forget();
+    cal_versions_recover(&calibrant_slots, &l->versions);
     calibrant_set_rate(CALIBRANT_RATE, CALIBRANT_RATE);
     l->coreset_right = coreset_right();
     return CAL_CALIBRATION_OK;
@@ -56,67 +52,44 @@ cal_calibration_status calibrant_observe(const int8_t *x, int32_t label, float *
     return CAL_CALIBRATION_OK;
 }
 
-/* As policy/verification.py has it. */
-static bool coreset_fell(int32_t before, int32_t after) {
-    const double share = (double)before / CALIBRANT_CORESET - (double)after / CALIBRANT_CORESET;
-    return share > CALIBRANT_CORESET_DROP + 1e-9;
+/* Whether the window's version is on storage, and in force. */
+static bool keep(cal_versions *v) {
+    if (!cal_slots_save(&calibrant_slots, v, cal_next_slot(v), v->version + 1, v->version)) return false;
+    cal_versions_commit(v);
+    return true;
 }
 
 cal_calibration_status calibrant_calibrate(calibrant_lesson *lesson) {
     calibrant_learner *l = learner();
-    calibrant_versions *v = &l->versions;
+    cal_versions *v = &l->versions;
     *lesson = (calibrant_lesson){.decision = CAL_SKIPPED, .reason = CAL_REASON_NO_LABELS, .version = v->version,
                                  .samples = l->samples, .coreset_before = l->coreset_right,
                                  .coreset_after = l->coreset_right};
     if (l->samples == 0) return CAL_CALIBRATION_OK;
     if (l->pending > 0) calibrant_commit();
-    calibrant_reset();
+    forget();
     lesson->coreset_after = coreset_right();
     lesson->decision = CAL_REJECTED;
-    if (coreset_fell(lesson->coreset_before, lesson->coreset_after)) {
+    if (cal_share_fell(CALIBRANT_CORESET, lesson->coreset_before, lesson->coreset_after, CALIBRANT_CORESET_DROP)) {
         lesson->reason = CAL_REASON_CORESET_FELL;
-        restore();
+        cal_versions_restore(&calibrant_slots, v);
         return CAL_CALIBRATION_OK;
     }
-    const int32_t slot = v->slot == 0 ? 1 : 0; /* never the one in force */
-    if (!calibrant_versions_save(v, slot, v->version + 1, v->version)) {
-        lesson->reason = CAL_REASON_STORAGE;
-        calibrant_versions_find(v);
-        restore();
-        l->coreset_right = coreset_right();
-        lesson->version = v->version;
-        return CAL_CALIBRATION_STORAGE;
-    }
-    v->parent = v->version++;
-    v->slot = slot;
-    l->samples = l->pending = 0;
-    l->coreset_right = lesson->coreset_after;
-    lesson->decision = CAL_COMMITTED;
-    lesson->reason = CAL_REASON_VERIFIED;
+    const bool kept = keep(v);
+    if (!kept) cal_versions_recover(&calibrant_slots, v);
+    l->coreset_right = kept ? lesson->coreset_after : coreset_right();
+    lesson->decision = kept ? CAL_COMMITTED : CAL_REJECTED;
+    lesson->reason = kept ? CAL_REASON_VERIFIED : CAL_REASON_STORAGE;
     lesson->version = v->version;
-    return CAL_CALIBRATION_OK;
+    return kept ? CAL_CALIBRATION_OK : CAL_CALIBRATION_STORAGE;
 }
 
 cal_calibration_status calibrant_rollback(void) {
-    calibrant_learner *l = learner();
-    calibrant_versions *v = &l->versions;
-    const int32_t newest = v->slot, before = v->parent == 0 ? CALIBRANT_IN_FLASH : v->slot == 0;
-    if (newest < 0 || v->parent == CALIBRANT_NO_PARENT) return CAL_CALIBRATION_OLDEST;
-    if (before >= 0 && !calibrant_versions_hold(before, v->parent)) return CAL_CALIBRATION_OLDEST;
-    calibrant_reset();
-    l->samples = l->pending = 0;
-    /* Over the version that is given up: a torn write leaves the one that is gone back to. */
-    const bool good = calibrant_versions_load(before) &&
-                      calibrant_versions_save(v, newest, v->version + 1, CALIBRANT_NO_PARENT);
-    if (good) {
-        v->version++;
-        v->parent = CALIBRANT_NO_PARENT;
-    } else {
-        calibrant_versions_find(v);
-        restore();
-    }
-    l->coreset_right = coreset_right();
-    return good ? CAL_CALIBRATION_OK : CAL_CALIBRATION_STORAGE;
+    const cal_calibration_status status = cal_versions_rollback(&calibrant_slots, &learner()->versions);
+    if (status == CAL_CALIBRATION_OLDEST) return status;
+    forget();
+    learner()->coreset_right = coreset_right();
+    return status;
 }
 
 int32_t calibrant_version(void) { return (int32_t)learner()->versions.version; }

@@ -1,27 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Observe, learn, verify, commit or restore, roll back: session.py and lesson.py for a labeled window. */
+/* Observe, learn, verify, commit or restore, roll back: session/ for a labeled window. */
 #include <string.h>
 
 #include "calibrator.h"
-
-static const uint32_t NO_PARENT = UINT32_MAX;
+#include "slots.h"
 
 static int64_t sample_elements(const cal_calibrator *cal) {
     const cal_tensor *in = &cal->program->tensors[cal->program->input];
     return (int64_t)in->height * in->width * in->channels;
-}
-
-/* The slot that the next version goes to: never the one in force. */
-static int32_t other_slot(const cal_calibrator *cal) { return cal->slot == 0 ? 1 : 0; }
-
-/* The last good version into RAM: the one in force, or what storage still has. */
-static void restore(cal_calibrator *cal) {
-    if (cal_load(cal, cal->slot)) return;
-    cal_find_newest(cal);
-    if (cal_load(cal, cal->slot)) return;
-    cal->slot = -1; /* both slots failed within moments: only flash is left */
-    cal->version = cal->parent = 0;
-    cal_load(cal, cal->slot);
 }
 
 static bool valid(const cal_calibrator *cal) {
@@ -39,8 +25,7 @@ cal_calibration_status cal_start(cal_calibrator *cal) {
     cal->window_count = 0;
     cal->record = NULL;
     if (!valid(cal)) return CAL_CALIBRATION_INVALID;
-    cal_find_newest(cal);
-    restore(cal);
+    cal_versions_recover(cal->slots, &cal->versions);
     return CAL_CALIBRATION_OK;
 }
 
@@ -60,23 +45,45 @@ static cal_reason verdict(const cal_calibrator *cal, const cal_measure *before, 
     return rose ? CAL_REASON_HELD_ROSE : CAL_REASON_VERIFIED;
 }
 
+/* What RAM holds into the next slot, as the next version. */
+static bool save_next(cal_calibrator *cal) {
+    cal_versions *v = &cal->versions;
+    return cal_slots_save(cal->slots, v, cal_next_slot(v), v->version + 1, v->version);
+}
+
 /* With the held-back samples too, for the last third of the steps. What was verified waits in the slot of the next
  * version, as that version: if power fails now, it is in force. Returns false where storage fails. */
 static bool refine(cal_calibrator *cal, int32_t steps, cal_report *report) {
-    const int32_t slot = other_slot(cal);
     cal_measure refined;
     bool rose = false;
-    if (!cal_save(cal, slot, cal->version + 1, cal->version)) return false;
+    if (!save_next(cal)) return false;
     const cal_update_outcome second = cal_update(cal, true, steps);
     cal_measure_all(cal, &refined, &report->before, &rose);
-    if (verdict(cal, &report->before, &refined, rose) != CAL_REASON_VERIFIED) return cal_load(cal, slot);
+    if (verdict(cal, &report->before, &refined, rose) != CAL_REASON_VERIFIED)
+        return cal_slots_load(cal->slots, cal_next_slot(&cal->versions));
     report->steps += second.steps;
     report->accepted += second.accepted;
     report->after = refined;
-    return second.accepted == 0 || cal_save(cal, slot, cal->version + 1, cal->version);
+    return second.accepted == 0 || save_next(cal);
 }
 
-/* Teacher.teach and Deployment.settle. */
+static bool compare(const cal_calibrator *cal, cal_report *report, bool *same) {
+    return cal_slots_compare(cal->slots, cal->versions.slot, &report->flips, same);
+}
+
+/* Refined back to where it began: the slot of the next version must not come into force. What it held before, which could
+ * have been gone back to, is lost; flash is not. */
+static bool save_again(cal_calibrator *cal) {
+    cal_versions *v = &cal->versions;
+    const int32_t slot = cal_next_slot(v);
+    const uint32_t parent = v->version > 0 && v->parent == 0 ? 0 : CAL_NO_PARENT;
+    if (!cal_slots_save(cal->slots, v, slot, v->version, parent)) return false;
+    v->slot = slot;
+    v->parent = parent;
+    return true;
+}
+
+/* One window: supervised.Adapter, and what Deployment commits or restores. */
 static bool teach(cal_calibrator *cal, cal_report *report) {
     bool rose = false, same = false;
     cal_hold_back(cal);
@@ -88,32 +95,23 @@ static bool teach(cal_calibrator *cal, cal_report *report) {
     report->accepted = first.accepted;
     cal_measure_all(cal, &report->after, &report->before, &rose);
     report->reason = verdict(cal, &report->before, &report->after, rose);
-    if (!cal_compare(cal, cal->slot, &report->flips, &same)) return false;
+    if (!compare(cal, report, &same)) return false;
     const bool refining = report->flips > 0 && later > 0 && report->reason == CAL_REASON_VERIFIED;
-    if (refining && (!refine(cal, later, report) || !cal_compare(cal, cal->slot, &report->flips, &same))) return false;
+    if (refining && (!refine(cal, later, report) || !compare(cal, report, &same))) return false;
     if (same) {
-        /* Refined back to where it began: the slot of the next version must not come into force. What it held before,
-         * which could have been gone back to, is lost; flash is not. */
-        if (refining) {
-            const uint32_t parent = cal->version > 0 && cal->parent == 0 ? 0 : NO_PARENT;
-            if (!cal_save(cal, other_slot(cal), cal->version, parent)) return false;
-            cal->slot = other_slot(cal);
-            cal->parent = parent;
-        }
+        if (refining && !save_again(cal)) return false;
         report->decision = CAL_SKIPPED;
         report->reason = first.steps > 0 ? CAL_REASON_NO_STEP : CAL_REASON_LEARNED;
         return true;
     }
     if (report->reason != CAL_REASON_VERIFIED) {
         report->decision = CAL_REJECTED;
-        restore(cal);
+        cal_versions_restore(cal->slots, &cal->versions);
         return true;
     }
-    const int32_t slot = other_slot(cal);
-    if (!refining && !cal_save(cal, slot, cal->version + 1, cal->version)) return false;
+    if (!refining && !save_next(cal)) return false;
     report->decision = CAL_COMMITTED;
-    cal->slot = slot;
-    cal->parent = cal->version++;
+    cal_versions_commit(&cal->versions);
     return true;
 }
 
@@ -124,28 +122,10 @@ cal_calibration_status cal_calibrate(cal_calibrator *cal, cal_report *report) {
     if (!good) {
         report->decision = CAL_REJECTED;
         report->reason = CAL_REASON_STORAGE;
-        cal_find_newest(cal);
-        restore(cal);
+        cal_versions_recover(cal->slots, &cal->versions);
     }
-    report->version = cal->version;
+    report->version = cal->versions.version;
     return good ? CAL_CALIBRATION_OK : CAL_CALIBRATION_STORAGE;
 }
 
-cal_calibration_status cal_rollback(cal_calibrator *cal) {
-    const int32_t newest = cal->slot, before = cal->parent == 0 ? -1 : other_slot(cal);
-    if (newest < 0 || cal->parent == NO_PARENT) return CAL_CALIBRATION_OLDEST;
-    if (before >= 0 && !cal_holds(cal, before, cal->parent)) return CAL_CALIBRATION_OLDEST;
-    if (!cal_load(cal, before)) {
-        restore(cal);
-        return CAL_CALIBRATION_STORAGE;
-    }
-    /* Over the version that is given up: a torn write leaves the one that is gone back to. */
-    if (cal_save(cal, newest, cal->version + 1, NO_PARENT)) {
-        cal->version++;
-        cal->parent = NO_PARENT;
-        return CAL_CALIBRATION_OK;
-    }
-    cal_find_newest(cal);
-    restore(cal);
-    return CAL_CALIBRATION_STORAGE;
-}
+cal_calibration_status cal_rollback(cal_calibrator *cal) { return cal_versions_rollback(cal->slots, &cal->versions); }

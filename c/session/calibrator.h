@@ -24,10 +24,10 @@ typedef struct cal_memory_map {
     int32_t *bias_slope, *bias_kept; /* [channel_count] each, with settings.bias */
     int32_t *held_loss;              /* before the update, of each sample held back */
     uint8_t *slope;                  /* CAL_SLOPE_BYTES an entry [c_out, c_in / groups], layers one after the other */
-    uint8_t *undo;                   /* see flip.c */
+    uint8_t *undo;                   /* see proposal.c */
     uint8_t *held;                   /* 1 bit a sample of the window */
     uint8_t *unit;                   /* a layer: what one flip moves a pre-activation by, 1 to 255 */
-    uint8_t *statistics;             /* with blocks, of one sample: see blocks.c */
+    uint8_t *statistics;             /* with blocks, of one sample: see block_statistics.c */
     /* With blocks these instead of slopes and units: */
     int64_t *sum, *bias_sum;         /* of signal * mean of each entry of the block, of signal of each of its rows */
     int64_t *magnitude;              /* of the means of the layer's input */
@@ -56,7 +56,7 @@ typedef struct cal_sweep {
     int32_t first, end;         /* layers whose statistics are kept; none where end is 0 */
 } cal_sweep;
 
-/* What `Teacher` learns from an update. */
+/* What an update did. */
 typedef struct cal_update_outcome {
     int32_t steps, accepted;
 } cal_update_outcome;
@@ -99,7 +99,7 @@ cal_memory_map cal_map(const cal_calibrator *cal);
 int64_t cal_identity(const int8_t *codes, int64_t count, uint16_t label);
 
 /* evaluation.c */
-int64_t cal_evaluate(cal_calibrator *cal, const cal_sweep *sweep);
+int64_t cal_weighted_loss(cal_calibrator *cal, const cal_sweep *sweep);
 void cal_measure_all(cal_calibrator *cal, cal_measure *measure, const cal_measure *before, bool *rose);
 uint16_t cal_probability(const cal_calibrator *cal, const cal_softmax *softmax, int32_t k);
 int32_t cal_sample_count(const cal_calibrator *cal, bool with_held);
@@ -111,19 +111,17 @@ void cal_pooled_gradient(cal_calibrator *cal, const cal_sweep *sweep, bool after
 void cal_propose(cal_calibrator *cal, int32_t layer, int32_t move, double fraction);
 void cal_withdraw(cal_calibrator *cal, int32_t layer, int32_t move);
 
-/* blocks.c */
+/* block_statistics.c */
 cal_block cal_block_at(const cal_calibrator *cal, int32_t number);
 int32_t cal_block_count(const cal_calibrator *cal);
 void cal_add_input(cal_calibrator *cal, int32_t channel, int16_t mean);
 void cal_count_output(cal_calibrator *cal, const int8_t *y);
 void cal_add_to_block(cal_calibrator *cal, const cal_softmax *softmax, uint16_t label, int32_t importance);
 
-/* block_flip.c */
+/* block_flips.c */
 cal_update_outcome cal_update_blocks(cal_calibrator *cal, bool with_held, int32_t steps);
 
-/* flip.c */
-int32_t cal_move(const cal_layer *layer, int32_t halvings);
-int32_t cal_largest_move(const cal_program *program, int32_t halvings);
+/* guarded_flips.c */
 cal_update_outcome cal_update(cal_calibrator *cal, bool with_held, int32_t steps);
 
 /* verification.c */
@@ -140,12 +138,5 @@ typedef struct cal_rises {
 } cal_rises;
 void cal_add_rise(cal_rises *rises, int64_t rise);
 bool cal_rose(const cal_rises *rises);
-
-/* slots.c: slot -1 is flash. */
-bool cal_save(cal_calibrator *cal, int32_t slot, uint32_t version, uint32_t parent);
-bool cal_load(cal_calibrator *cal, int32_t slot);
-bool cal_compare(cal_calibrator *cal, int32_t slot, int32_t *flips, bool *same);
-bool cal_holds(cal_calibrator *cal, int32_t slot, uint32_t version);
-void cal_find_newest(cal_calibrator *cal);
 
 #endif

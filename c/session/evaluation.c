@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What weights give on labeled samples: losses in Q16 nats and output errors in Q15 (core/fmath.py, core/logits.py,
- * runtime/evaluation.py), and what a sweep over the samples leaves of their statistics. */
+ * updaters/base.py), and what a sweep over the samples leaves of their statistics. */
 #include <string.h>
 
 #include "calibrant/fmath.h"
@@ -69,7 +69,7 @@ static uint16_t label_of(const cal_calibrator *cal, int32_t sample) {
 }
 
 /* The loss, each sample counted as often as it counts. */
-int64_t cal_evaluate(cal_calibrator *cal, const cal_sweep *sweep) {
+int64_t cal_weighted_loss(cal_calibrator *cal, const cal_sweep *sweep) {
     const cal_memory_map map = cal_map(cal);
     const bool sensing = sweep->end > 0, in_block = cal->settings.block > 0;
     const int64_t record_bytes = in_block ? 0 : cal_record_bytes(cal, sweep->first, sweep->end);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an update may learn from, and whether its weights may replace the old: policy/verification.py. */
+#include "verification.h"
+
 #include "calibrator.h"
 
 enum { IMPORTANCE_LIMIT = 64, HOLDOUT_MINIMUM = 40, SIGNIFICANCE_SQUARED = 4 };
@@ -40,10 +42,7 @@ int32_t cal_importance(int32_t window, int32_t coreset) {
 }
 
 bool cal_coreset_fell(const cal_calibrator *cal, const cal_measure *before, const cal_measure *after) {
-    if (cal->coreset_count == 0) return false;
-    const double count = (double)cal->coreset_count;
-    const double drop = (double)before->coreset_right / count - (double)after->coreset_right / count;
-    return drop > cal->settings.coreset_drop + 1e-9;
+    return cal_share_fell(cal->coreset_count, before->coreset_right, after->coreset_right, cal->settings.coreset_drop);
 }
 
 /* Products of 64 bits in 128. */

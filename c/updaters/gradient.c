@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pooled gradient: G[o, i] = sum over samples of signal[o] * activity[o] * mean[i], scaled by a power of two so that
- * a layer's largest is in [2^19, 2^20], plus three quarters of the gradient before. FlipUpdater._gradient. */
+ * a layer's largest is in [2^19, 2^20], plus three quarters of the gradient before. GuardedFlips._gradient. */
 #include <string.h>
 
 #include "gradient.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A candidate: the weights and biases of a layer with the largest slopes, moved against them; and back. FlipUpdater's
- * _flip and _shift_bias. Scores are |slope| * scale in float64, exact: 23 bits times 24. */
+/* A candidate: the weights and biases of a layer with the largest slopes, moved against them; and back. flip and shift_bias of
+ * guarded_flips.py. Scores are |slope| * scale in float64, exact: 23 bits times 24. */
 #include <string.h>
 
 #include "gradient.h"
+#include "moves.h"
 
 enum { DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS };
 
@@ -32,7 +33,7 @@ static view view_of(const cal_calibrator *cal, int32_t layer) {
         .bias_kept = map.bias_kept + (cal->settings.bias ? own->channel_offset : 0),
         .bias_slopes = map.bias_slope + (cal->settings.bias ? own->channel_offset : 0),
         .depth = own->c_in / own->groups,
-        .limit = (1 << (own->bits - 1)) - 1,
+        .limit = cal_limit_of(own),
         .unit = map.unit[layer],
     };
     for (int32_t i = 0; i < layer; i++) {
@@ -46,25 +47,12 @@ static int32_t slope_at(const view *v, int32_t o, int32_t i) {
     return cal_get_slope(v->slopes + CAL_SLOPE_BYTES * ((ptrdiff_t)o * v->depth + i));
 }
 
-static double score_of(int32_t slope, float scale) { return (double)(slope < 0 ? -slope : slope) * (double)scale; }
-
-/* Of doubles that are not negative, the bits order as the values do. */
-static uint64_t bits_of(double score) {
-    uint64_t bits;
-    memcpy(&bits, &score, sizeof bits);
-    return bits;
-}
-
-static bool movable(const view *v, int32_t slope, int8_t weight) {
-    return slope > 0 ? weight > -v->limit : slope < 0 && weight < v->limit;
-}
-
 /* How many weights of entry [o, i] can move against its slope. */
 static uint32_t movable_taps(const view *v, int32_t o, int32_t i, int32_t slope) {
     const int32_t taps = v->layer->kernel_h * v->layer->kernel_w;
     const int8_t *weight = v->weights + (ptrdiff_t)o * taps * v->depth + i;
     uint32_t count = 0;
-    for (int32_t tap = 0; tap < taps; tap++) count += movable(v, slope, weight[(ptrdiff_t)tap * v->depth]);
+    for (int32_t tap = 0; tap < taps; tap++) count += cal_movable(slope, weight[(ptrdiff_t)tap * v->depth], v->limit);
     return count;
 }
 
@@ -84,7 +72,7 @@ static uint64_t threshold_of(const view *v, int64_t count, uint32_t *histogram, 
         for (int32_t o = 0; o < v->layer->c_out; o++)
             for (int32_t i = 0; i < v->depth; i++) {
                 const int32_t slope = slope_at(v, o, i);
-                const uint64_t bits = bits_of(score_of(slope, v->scale[o]));
+                const uint64_t bits = cal_score_of(slope, v->scale[o]);
                 if (slope != 0 && (bits ^ prefix) >> shift >> DIGIT_BITS == 0)
                     histogram[bits >> shift & (DIGITS - 1)] += movable_taps(v, o, i, slope);
             }
@@ -101,7 +89,7 @@ static int32_t smallest_magnitude(uint64_t threshold, float scale) {
     int32_t low = 0, high = 1 << 23;
     while (low < high) {
         const int32_t middle = low + (high - low) / 2;
-        if (bits_of(score_of(middle, scale)) < threshold) low = middle + 1;
+        if (cal_score_of(middle, scale) < threshold) low = middle + 1;
         else high = middle;
     }
     return low;
@@ -112,33 +100,23 @@ static void flip(const view *v, int32_t move, uint64_t threshold, int64_t ties) 
     int64_t index = 0; /* in the order of the weights: of equal scores the lowest first */
     for (int32_t o = 0; o < v->layer->c_out; o++) {
         const int32_t smallest = smallest_magnitude(threshold, v->scale[o]);
-        const bool tied = bits_of(score_of(smallest, v->scale[o])) == threshold;
+        const bool tied = cal_score_of(smallest, v->scale[o]) == threshold;
         for (int32_t tap = 0; tap < taps; tap++)
             for (int32_t i = 0; i < v->depth; i++, index++) {
                 const int32_t slope = slope_at(v, o, i), magnitude = slope < 0 ? -slope : slope;
-                if (magnitude < smallest || !movable(v, slope, v->weights[index])) continue;
+                if (magnitude < smallest || !cal_movable(slope, v->weights[index], v->limit)) continue;
                 if (tied && magnitude == smallest && ties-- <= 0) continue;
-                const int32_t moved = v->weights[index] - (slope > 0 ? move : -move);
-                v->weights[index] = (int8_t)(moved < -v->limit ? -v->limit : moved > v->limit ? v->limit : moved);
+                v->weights[index] = cal_stepped(v->weights[index], slope > 0, move, v->limit);
                 if (v->layer->bits != 8) cal_set_bit(v->undo, index);
             }
     }
 }
 
-static void shift_bias(const view *v, uint64_t *score, int32_t step, double fraction) {
+static void shift_bias(const view *v, int64_t *score, int32_t step, double fraction) {
     const int32_t channels = v->layer->c_out;
-    const int64_t wanted = cal_round_even(fraction * (double)channels), count = wanted > 1 ? wanted : 1;
-    for (int32_t o = 0; o < channels; o++) score[o] = bits_of(score_of(v->bias_slopes[o], v->scale[o]));
-    for (int32_t o = 0; o < channels; o++) {
-        int32_t before = 0; /* channels that come first: larger scores, and equal ones of lower index */
-        for (int32_t other = 0; other < channels; other++)
-            before += score[other] > score[o] || (score[other] == score[o] && other < o);
-        const int32_t slope = v->bias_slopes[o];
-        int64_t moved = v->bias[o];
-        v->bias_kept[o] = v->bias[o];
-        if (before < count) moved -= slope > 0 ? step : slope < 0 ? -(int64_t)step : 0;
-        v->bias[o] = (int32_t)(moved < -CAL_BIAS_LIMIT ? -CAL_BIAS_LIMIT : moved > CAL_BIAS_LIMIT ? CAL_BIAS_LIMIT : moved);
-    }
+    for (int32_t o = 0; o < channels; o++) score[o] = cal_signed_score(v->bias_slopes[o], v->scale[o]);
+    memcpy(v->bias_kept, v->bias, (size_t)channels * sizeof *v->bias);
+    cal_shift_bias(v->bias, score, channels, step, fraction);
 }
 
 /* Codes of 8 bits may saturate on the way, so the layer is kept whole; others move by one code or not at all, so one bit
@@ -146,8 +124,7 @@ static void shift_bias(const view *v, uint64_t *score, int32_t step, double frac
 void cal_propose(cal_calibrator *cal, int32_t layer, int32_t move, double fraction) {
     const view v = view_of(cal, layer);
     const int64_t weights = cal_weight_total(v.layer), all = movable_total(&v);
-    const int64_t wanted = cal_round_even(fraction * (double)weights), least = wanted > 1 ? wanted : 1;
-    const int64_t count = least < all ? least : all;
+    const int64_t wanted = cal_wanted(fraction, weights), count = wanted < all ? wanted : all;
     if (v.layer->bits == 8) memcpy(v.undo, v.weights, (size_t)weights);
     else memset(v.undo, 0, (size_t)cal_undo_bytes(v.layer));
     if (count > 0) {
@@ -155,7 +132,7 @@ void cal_propose(cal_calibrator *cal, int32_t layer, int32_t move, double fracti
         const uint64_t threshold = threshold_of(&v, count, (uint32_t *)(void *)cal->workspace, &ties);
         flip(&v, move, threshold, ties);
     }
-    if (cal->settings.bias) shift_bias(&v, (uint64_t *)(void *)cal->workspace, move * v.unit, fraction);
+    if (cal->settings.bias) shift_bias(&v, (int64_t *)(void *)cal->workspace, move * v.unit, fraction);
 }
 
 /* Undo cal_propose; the slopes are as they were then. */
@@ -167,7 +144,7 @@ void cal_withdraw(cal_calibrator *cal, int32_t layer, int32_t move) {
         for (int64_t i = 0; i < weights; i++)
             if (cal_bit(v.undo, i)) {
                 const int32_t slope = slope_at(&v, (int32_t)(i / row), (int32_t)(i % v.depth));
-                v.weights[i] = (int8_t)(v.weights[i] + (slope > 0 ? move : -move));
+                v.weights[i] = cal_stepped_back(v.weights[i], slope > 0, move);
             }
     if (cal->settings.bias) memcpy(v.bias, v.bias_kept, (size_t)v.layer->c_out * sizeof *v.bias);
 }

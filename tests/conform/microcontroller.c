@@ -9,6 +9,7 @@ extern const cal_kernels cal_kernels__ref;
 
 typedef struct firmware {
     cal_calibrator calibrator; /* first, so that its address is the firmware's */
+    cal_slots store;
     uint8_t *arena;
     uint8_t *slots;           /* CAL_SLOTS of cal_slot_bytes() */
     int64_t writable;         /* bytes that can still be written before power fails; then every write does */
@@ -58,14 +59,14 @@ static const void *infer(void *context, const int8_t *codes) {
 
 static bool read_slot(void *context, int32_t slot, uint32_t offset, void *bytes, uint32_t count) {
     const firmware *own = context;
-    memcpy(bytes, own->slots + slot * cal_slot_bytes(own->calibrator.program) + offset, count);
+    memcpy(bytes, own->slots + slot * cal_slot_bytes(&own->store) + offset, count);
     return true;
 }
 
 static bool write_slot(void *context, int32_t slot, uint32_t offset, const void *bytes, uint32_t count) {
     firmware *own = context;
     const int64_t fits = own->writable < count ? own->writable : count;
-    memcpy(own->slots + slot * cal_slot_bytes(own->calibrator.program) + offset, bytes, (size_t)fits);
+    memcpy(own->slots + slot * cal_slot_bytes(&own->store) + offset, bytes, (size_t)fits);
     own->writable -= fits;
     return fits == count;
 }
@@ -73,6 +74,8 @@ static bool write_slot(void *context, int32_t slot, uint32_t offset, const void 
 void firmware_connect(firmware *own) {
     own->calibrator.context = own;
     own->calibrator.infer = infer;
-    own->calibrator.read = read_slot;
-    own->calibrator.write = write_slot;
+    own->calibrator.slots = &own->store;
+    own->store.context = own;
+    own->store.read = read_slot;
+    own->store.write = write_slot;
 }

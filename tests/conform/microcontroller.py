@@ -6,15 +6,18 @@ import ctypes
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from emulated import INT, LONG, POINTER, Constants, Program, address, aligned, struct
 
+from artifacts import make_artifact
 from calibrant import _engine
 from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.core.settings import FlipSettings
-from calibrant.engine import _encode, _op_fields, _table
+from calibrant.core.window import encode
+from calibrant.engine.engine import _encode, _op_fields, _table
 from calibrant.memory.replay import ReplayBuffer
 
 ROOT = Path(__file__).parents[2]
@@ -40,14 +43,17 @@ Report = struct(
     decision=INT, reason=INT, version=WORD, samples=INT, held=INT, steps=INT, accepted=INT, flips=INT, before=Measure,
     after=Measure,
 )  # fmt: skip
+Part = struct(flash=POINTER, ram=POINTER, count=WORD, bits=WORD)
+Slots = struct(parts=POINTER, part_count=INT, model=POINTER, context=POINTER, read=POINTER, write=POINTER)
+Versions = struct(version=WORD, parent=WORD, sequence=WORD, slot=INT)
 Calibrator = struct(
-    program=POINTER, constants=POINTER, scale=POINTER, output_scale=FLOAT, feedback=POINTER, classes=INT, model=POINTER,
+    program=POINTER, constants=POINTER, scale=POINTER, output_scale=FLOAT, feedback=POINTER, classes=INT, slots=POINTER,
     weights=POINTER, bias=POINTER, coreset_x=POINTER, coreset_y=POINTER, coreset_count=INT, window_x=POINTER,
     window_y=POINTER, window_capacity=INT, settings=Settings, memory=POINTER, statistics_bytes=LONG, workspace=POINTER,
-    context=POINTER, infer=POINTER, read=POINTER, write=POINTER, version=WORD, parent=WORD, sequence=WORD, slot=INT,
-    window_count=INT, record=POINTER, sensed_first=INT, sensed_end=INT,
+    context=POINTER, infer=POINTER, versions=Versions, window_count=INT, record=POINTER, sensed_first=INT,
+    sensed_end=INT,
 )  # fmt: skip
-Firmware = struct(calibrator=Calibrator, arena=POINTER, slots=POINTER, writable=LONG, runs=LONG)
+Firmware = struct(calibrator=Calibrator, store=Slots, arena=POINTER, slots=POINTER, writable=LONG, runs=LONG)
 
 
 def build(folder: Path, *options: str) -> Path | None:
@@ -85,6 +91,21 @@ def load(library: Path) -> ctypes.CDLL:
     return lib
 
 
+def small(bits: int = 4, **changes: object) -> Artifact:
+    settings = replace(FlipSettings("pooled", 24, fraction=0.02, loss_goal=0.2), **changes)
+    return make_artifact(bits, channels=4, length=20, hidden=12, classes=4, coreset=15, settings=settings)
+
+
+def codes_of(artifact: Artifact, x: np.ndarray) -> np.ndarray:
+    return encode(x, artifact.program.tensors[artifact.program.input], artifact.preprocess, artifact.input_shape)
+
+
+def learn(device: Device, window: tuple[np.ndarray, np.ndarray]) -> tuple[str, object]:
+    """Status and report of one window."""
+    assert set(device.observe(codes_of(device.artifact, window[0]), window[1])) == {"ok"}
+    return device.calibrate()
+
+
 def guarded(size: int) -> np.ndarray:
     """Bytes at a multiple of 64 with a guard behind them."""
     whole = aligned(size + GUARD)
@@ -94,7 +115,7 @@ def guarded(size: int) -> np.ndarray:
 
 class Device:
     """A microcontroller's calibration of an artifact, with blocks of `block` entries, or without and `statistics` from
-    the least room, 0, to the most, 1."""
+    the least room, 0, to the most, 1. `further` are words that versions hold too, in flash and in RAM."""
 
     def __init__(
         self,
@@ -104,6 +125,7 @@ class Device:
         capacity: int,
         statistics: float = 1.0,
         block: int = 0,
+        further: Sequence[tuple[np.ndarray, np.ndarray]] = (),
     ) -> None:
         self.lib, self.artifact = lib, artifact
         program, constants = artifact.program, artifact.constants
@@ -130,25 +152,33 @@ class Device:
         self.constants = Constants(
             *(address(a) for a in (constants.weights, constants.bias, constants.multiplier, constants.shift))
         )
+        parts = self.parts = (Part * (len(program.layers) + 1 + len(further)))()
+        for part, layer in zip(parts, program.layers, strict=False):  # biases follow
+            at = layer.weight_slice
+            part.flash, part.ram = address(constants.weights[at]), address(self.weights[at])
+            part.count, part.bits = layer.weight_count, layer.bits
+        words = [(constants.bias, self.bias), *further]
+        for part, (flash, ram) in zip(parts[len(program.layers) :], words, strict=True):
+            part.flash, part.ram, part.count, part.bits = address(flash), address(ram), len(ram), 32
         out = program.tensors[program.output]
         last = next(op for op in program.ops if op.output == program.output)
         scale = program.tensors[last.inputs[0]].scale if out.bits == 32 else out.scale
         own = self.firmware = Firmware(calibrator=Calibrator(
             program=ctypes.addressof(self.program), constants=ctypes.addressof(self.constants),
             scale=address(constants.scale), output_scale=np.float32(scale), feedback=address(feedback),
-            classes=len(artifact.classes), model=address(model), weights=address(self.weights), bias=address(self.bias),
+            classes=len(artifact.classes), weights=address(self.weights), bias=address(self.bias),
             coreset_x=address(coreset_x), coreset_y=address(coreset_y), coreset_count=len(pool),
             window_x=address(window_x), window_y=address(window_y), window_capacity=capacity,
             settings=Settings(settings.fraction, settings.fraction_max, settings.loss_goal, limits["coreset_drop"],
                               limits["holdout"], settings.steps, settings.bias, block),
-        ), writable=2**62)  # fmt: skip
+        ), store=Slots(ctypes.addressof(parts), len(parts), address(model)), writable=2**62)  # fmt: skip
         cal = self.calibrator = own.calibrator
         least, most = (lib.cal_statistics_bytes(ctypes.byref(cal), BOOL(every)) for every in (False, True))
         cal.statistics_bytes = 0 if block else round(least + statistics * (most - least))
         self.memory = guarded(lib.cal_memory_bytes(ctypes.byref(cal)))
         self.workspace = guarded(lib.cal_workspace_bytes(ctypes.byref(cal)))
         self.arena = guarded(program.arena_bytes)
-        self.slot_bytes = lib.cal_slot_bytes(ctypes.byref(self.program))
+        self.slot_bytes = lib.cal_slot_bytes(ctypes.byref(own.store))
         self.slots = np.full(2 * self.slot_bytes, 0xFF, np.uint8)  # as erased flash is
         cal.memory, cal.workspace = address(self.memory), address(self.workspace)
         own.arena, own.slots = address(self.arena), address(self.slots)

@@ -12,16 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from microcontroller import DECISIONS, PAGE, REASONS, ROOT, Device, build, load
+from microcontroller import DECISIONS, PAGE, REASONS, ROOT, Device, build, codes_of, learn, small
 
-from artifacts import make_artifact, make_window
+from artifacts import make_window
 from calibrant import Session
 from calibrant.artifact import THRESHOLDS, Artifact, write
 from calibrant.core.fmath import LOSS_ONE
 from calibrant.core.reports import UpdateReport
 from calibrant.core.rng import generator
-from calibrant.core.settings import FlipSettings
-from calibrant.core.window import encode
 from calibrant.memory.replay import ReplayBuffer, identities
 from calibrant.pipeline import torch_model
 from calibrant.policy.verification import split
@@ -40,19 +38,6 @@ WORDS = {  # a session's reasons by their beginning
 Window = tuple[np.ndarray, np.ndarray]
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    built = build(tmp_path_factory.mktemp("device"))
-    if built is None:
-        pytest.skip("no C compiler: gcc or cc")
-    return load(built)
-
-
-def small(bits: int = 4, **changes: object) -> Artifact:
-    settings = replace(FlipSettings("pooled", 24, fraction=0.02, loss_goal=0.2), **changes)
-    return make_artifact(bits, channels=4, length=20, hidden=12, classes=4, coreset=15, settings=settings)
-
-
 def stream(artifact: Artifact, sizes: Sequence[int] = (45, 1, 7, 91, 60)) -> list[Window]:
     """Windows of these sizes; then one of one class, one known before, one with labels missing, one without any."""
     windows = [make_window(artifact, n, seed) for seed, n in enumerate(sizes)]
@@ -61,20 +46,11 @@ def stream(artifact: Artifact, sizes: Sequence[int] = (45, 1, 7, 91, 60)) -> lis
     return [*windows, (x[y == 2], y[y == 2]), windows[0], windows[0], (x, some), (x, np.full(50, -1))]
 
 
-def codes_of(artifact: Artifact, x: np.ndarray) -> np.ndarray:
-    return encode(x, artifact.program.tensors[artifact.program.input], artifact.preprocess, artifact.input_shape)
-
-
 def session(path: Path, artifact: Artifact, block: int = 0) -> Session:
     write(path, artifact)
     parts = artifact.program, artifact.constants, artifact.feedback, artifact.settings
     updater = BlockFlips(*parts, entries=block) if block else None
     return Session.open(path, variant="ref", updater=updater, gate=False, upkeep=False, unlabeled=False)
-
-
-def learn(device: Device, window: Window) -> tuple[str, object]:
-    assert set(device.observe(codes_of(device.artifact, window[0]), window[1])) == {"ok"}
-    return device.calibrate()
 
 
 def compare(
@@ -187,118 +163,6 @@ def test_networks_equal_the_session(library, tmp_path, name):
     assert "verified" in reasons
 
 
-def test_rollback_gives_back_the_version_before(library):
-    artifact = small()
-    device = Device(library, artifact, artifact.settings, CAPACITY)
-    device.start()
-    assert device.rollback() == "oldest"
-    seen = [(device.weights.copy(), device.bias.copy())]
-    for window in stream(artifact)[:2]:
-        learn(device, window)
-        seen.append((device.weights.copy(), device.bias.copy()))
-    assert device.calibrator.version == 2
-    assert device.rollback() == "ok"
-    for state in ("now", "after a restart"):
-        assert (device.weights.tobytes(), device.bias.tobytes()) == tuple(a.tobytes() for a in seen[1]), state
-        assert device.calibrator.version == 3
-        assert device.rollback() == "oldest"
-        assert device.start() == "ok"
-    assert learn(device, stream(artifact)[3])[1].version == 4
-    assert device.rollback() == "ok"
-    assert device.weights.tobytes() == seen[1][0].tobytes()
-
-
-def test_rollback_of_the_first_version_gives_back_flash(library):
-    artifact = small()
-    device = Device(library, artifact, artifact.settings, CAPACITY)
-    device.start()
-    assert learn(device, stream(artifact)[0])[1].version == 1
-    assert device.weights.tobytes() != artifact.constants.weights.tobytes()
-    assert device.rollback() == "ok"
-    assert device.start() == "ok"
-    assert device.weights.tobytes() == artifact.constants.weights.tobytes()
-    assert device.bias.tobytes() == artifact.constants.bias.tobytes()
-
-
-def committed(library, artifact: Artifact, count: int) -> tuple[Device, list[bytes]]:
-    """A device after `count` windows too small to hold back from, each committed, and the weights of each version."""
-    device = Device(library, artifact, artifact.settings, CAPACITY)
-    device.start()
-    seen = [device.weights.tobytes()]
-    for seed in range(count):
-        assert DECISIONS[learn(device, make_window(artifact, 30, seed))[1].decision] == "committed"
-        seen.append(device.weights.tobytes())
-    return device, seen
-
-
-def test_power_may_fail_at_any_page_of_a_write(library):
-    artifact = small()
-    device, seen = committed(library, artifact, 2)
-    before = device.slots.copy()
-    window = make_window(artifact, 30, seed=2)
-    for cut in range(0, device.slot_bytes + PAGE, PAGE // 2):
-        device.slots[:] = before
-        device.firmware.writable = 2**62
-        device.start()
-        assert device.weights.tobytes() == seen[2]
-        device.firmware.writable = cut
-        status, report = learn(device, window)
-        written = cut >= device.slot_bytes
-        assert (status, report.version) == (("ok", 3) if written else ("storage", 2))
-        last = device.weights.tobytes()
-        assert (last == seen[2]) is not written
-        device.start()
-        assert (device.weights.tobytes(), device.calibrator.version) == (last, report.version)
-
-
-def test_power_may_fail_while_a_version_is_refined(library):
-    """What was verified first is a version of its own until the refined one replaces it."""
-    artifact = small()
-    window = make_window(artifact, 60, seed=5)
-    versions = set()
-    device = Device(library, artifact, artifact.settings, CAPACITY)
-    for cut in range(0, 3 * device.slot_bytes, PAGE):
-        device.slots[:] = 0xFF
-        device.firmware.writable = cut
-        device.start()
-        status, report = learn(device, window)
-        running = device.weights.tobytes()
-        device.start()
-        assert device.weights.tobytes() == running
-        assert device.calibrator.version == report.version
-        versions.add((status, report.version))
-    assert versions == {("storage", 0), ("storage", 1), ("ok", 1)}
-
-
-def test_damaged_slots_fall_back(library):
-    artifact = small()
-    device, seen = committed(library, artifact, 3)
-    good, size = device.slots.copy(), device.slot_bytes
-    newest = int(device.calibrator.slot)
-    rng = generator(0, "damage")
-    for place in rng.integers(0, size, 60):
-        device.slots[:] = good
-        device.slots[newest * size + place] ^= int(rng.integers(1, 256))
-        assert device.start() == "ok"
-        assert (device.weights.tobytes(), device.calibrator.version) == (seen[2], 2)
-        device.slots[(1 - newest) * size + place] ^= 1
-        assert device.start() == "ok"
-        assert (device.weights.tobytes(), device.calibrator.version) == (seen[0], 0)
-    device.slots[:] = good
-    device.slots[(1 - newest) * size] ^= 1
-    device.start()
-    assert device.rollback() == "oldest"  # what it would go back to is damaged
-    assert device.weights.tobytes() == seen[3]
-
-
-def test_slots_of_another_model_are_not_loaded(library):
-    artifact = small()
-    device, seen = committed(library, artifact, 1)
-    device.kept[-1][5] ^= 1  # its name
-    assert device.start() == "ok"
-    assert (device.weights.tobytes(), device.calibrator.version) == (seen[0], 0)
-
-
 def test_bad_samples_and_bad_settings_are_refused(library):
     artifact = small()
     device = Device(library, artifact, artifact.settings, 3)
@@ -356,10 +220,10 @@ def test_sanitizers_find_nothing(tmp_path):
         pytest.skip("no address sanitizer: gcc with libasan")
     built = build(tmp_path, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     code = (
-        "import sys; from pathlib import Path; import test_calibration as t\n"
+        "import sys; from pathlib import Path; import microcontroller as m; import test_calibration as t\n"
         "for bits, room in ((4, 0.0), (8, 1.0)):\n"
-        "    artifact = t.small(bits)\n"
-        "    t.compare(t.load(Path(sys.argv[1])), artifact, t.stream(artifact, (7,))[:2], Path(sys.argv[2]), (room,))"
+        "    artifact = m.small(bits)\n"
+        "    t.compare(m.load(Path(sys.argv[1])), artifact, t.stream(artifact, (7,))[:2], Path(sys.argv[2]), (room,))"
     )
     folders = os.pathsep.join(str(ROOT / folder) for folder in ("tests/conform", "tests"))
     environment = os.environ | {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guarded flip calibration on a microcontroller: what `Session.observe` does with a labeled window on Linux (form
- * 'pooled' or a `BlockUpdater`, no gate, no upkeep), to the last bit. Integers decide; float32 and float64 appear where Python has them.
+ * 'pooled' or a `BlockFlips`, no gate, no upkeep), to the last bit. Integers decide; float32 and float64 appear where Python has them.
  *
  *     cal_start(&calibrator);                        // weights of the newest good slot, else those in flash
  *     cal_observe(&calibrator, codes, label);        // keep a sample of the window
@@ -19,14 +19,45 @@
 extern "C" {
 #endif
 
-enum { CAL_SLOTS = 2, CAL_SLOT_PAGE = 64, CAL_MODEL_BYTES = 32, CAL_UNLABELED = -1 };
+enum { CAL_SLOTS = 2, CAL_SLOT_PAGE = 64, CAL_MODEL_BYTES = 32, CAL_UNLABELED = -1, CAL_IN_FLASH = -1 };
+
+/* The parent of a version that one cannot go back from. */
+#define CAL_NO_PARENT UINT32_MAX
+
+/* A stretch of parameters: as the artifact has it, and in RAM. */
+typedef struct cal_part {
+    const void *flash;
+    void *ram;
+    uint32_t count, bits; /* values; 2, 4 or 8: int8 codes, of so many bits in a slot; 32: int32 */
+} cal_part;
+
+/* Where versions are kept: the caller's to fill in. */
+typedef struct cal_slots {
+    const cal_part *parts; /* everything that adapts, in the order of storage */
+    int32_t part_count;
+    const uint8_t *model;  /* [CAL_MODEL_BYTES] names the artifact that slots belong to */
+    void *context;         /* the first argument of the functions below */
+    /* Slot 0 or 1, cal_slot_bytes() each. Saving writes pages of CAL_SLOT_PAGE bytes in ascending order, the first at
+     * offset 0 (erase the slot then). False when it fails. */
+    bool (*read)(void *context, int32_t slot, uint32_t offset, void *bytes, uint32_t count);
+    bool (*write)(void *context, int32_t slot, uint32_t offset, const void *bytes, uint32_t count);
+} cal_slots;
+
+/* What is in force: its number, the one it came from, and the slot that holds it. */
+typedef struct cal_versions {
+    uint32_t version, parent, sequence;
+    int32_t slot; /* CAL_IN_FLASH: what the artifact has */
+} cal_versions;
+
+/* Bytes of a slot. */
+int64_t cal_slot_bytes(const cal_slots *slots);
 
 /* As `FlipSettings` and the artifact's thresholds have them. */
 typedef struct cal_flip_settings {
     double fraction, fraction_max, loss_goal, coreset_drop, holdout;
     int32_t steps;
     bool bias;
-    uint16_t block; /* 0: `FlipUpdater`, all layers at once; else `BlockUpdater` with so many entries a block at most */
+    uint16_t block; /* 0: `GuardedFlips`, all layers at once; else `BlockFlips` with so many entries a block at most */
 } cal_flip_settings;
 
 typedef enum cal_calibration_status {
@@ -73,7 +104,7 @@ typedef struct cal_calibrator {
     float output_scale;              /* of the output tensor; of the last layer's input where the output has 32 bits */
     const int8_t *feedback;          /* [classes, channel_count] */
     int32_t classes;
-    const uint8_t *model;            /* [CAL_MODEL_BYTES] names the artifact that slots belong to */
+    const cal_slots *slots;          /* whose parts are `weights` and `bias` */
     int8_t *weights;                 /* [weight_count] in RAM: what inference runs on */
     int32_t *bias;                   /* [channel_count] in RAM */
     const int8_t *coreset_x;         /* int8[coreset_count, elements of input], each sample once */
@@ -86,18 +117,13 @@ typedef struct cal_calibrator {
     uint8_t *memory;                 /* cal_memory_bytes() at a multiple of 8, kept while cal_calibrate runs */
     int64_t statistics_bytes;        /* share of it that is for statistics: the more, the fewer forward sweeps */
     uint8_t *workspace;              /* cal_workspace_bytes() at a multiple of 8; may be the arena of inference */
-    void *context;                   /* the first argument of the functions below */
+    void *context;                   /* the first argument of the function below */
     /* Run one sample on `weights` and `bias`: calls cal_sense_input before and cal_sense_output after every conv2d.
      * Returns the output tensor, int32 or int8; it must stay until the next call. */
     const void *(*infer)(void *context, const int8_t *codes);
-    /* Slot 0 or 1, cal_slot_bytes() each. Saving writes pages of CAL_SLOT_PAGE bytes in ascending order, the first at
-     * offset 0 (erase the slot then). False when it fails. */
-    bool (*read)(void *context, int32_t slot, uint32_t offset, void *bytes, uint32_t count);
-    bool (*write)(void *context, int32_t slot, uint32_t offset, const void *bytes, uint32_t count);
 
     /* The state. */
-    uint32_t version, parent, sequence;
-    int32_t slot;                    /* that holds the version in force, -1: flash */
+    cal_versions versions;
     int32_t window_count;
     uint8_t *record;                 /* of the sample that is running, NULL: statistics are not wanted */
     int32_t sensed_first, sensed_end; /* layers whose statistics are wanted */
@@ -123,7 +149,6 @@ typedef struct cal_calibrator {
 int64_t cal_statistics_bytes(const cal_calibrator *calibrator, bool all);
 int64_t cal_memory_bytes(const cal_calibrator *calibrator);
 int64_t cal_workspace_bytes(const cal_calibrator *calibrator);
-int64_t cal_slot_bytes(const cal_program *program);
 
 /* Check what the caller filled in, load the newest slot that is whole and of this model, else the weights in flash. */
 cal_calibration_status cal_start(cal_calibrator *calibrator);

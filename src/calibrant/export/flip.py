@@ -11,21 +11,21 @@ from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.artifact.write import content_hash
 from calibrant.core.errors import DataError
 from calibrant.core.program import Layer, Program
-from calibrant.export import model, tables
+from calibrant.export import model, slots, tables
 from calibrant.export.boards import Board
 from calibrant.export.report import IMAGE_ALIGNMENT, aligned
+from calibrant.export.slots import Part, define_slots
 from calibrant.export.spec import ExportOptions, FirmwareSpec, planned, record_bytes, require_coreset
 from calibrant.memory.replay import ReplayBuffer
 from calibrant.policy.verification import split
 
 USUAL_WINDOW = 40  # from here on some samples are held back to verify on
 USUAL_BLOCK = 64  # pairs of channels, as `updaters.block_flips` has it
-PAGE = 64  # CAL_SLOT_PAGE
-_SOURCES = ("session/calibration", "session/evaluation", "session/layout", "session/sha256", "session/slots",
-            "session/verification", "updaters/block_flip", "updaters/block_statistics", "updaters/flip",
-            "updaters/gradient", "updaters/proposal", "updaters/statistics")  # fmt: skip
+_SOURCES = (*slots.SOURCES, "session/calibration", "session/evaluation", "session/layout", "session/sha256",
+            "session/verification", "updaters/block_flips", "updaters/block_statistics", "updaters/gradient",
+            "updaters/guarded_flips", "updaters/moves", "updaters/proposal", "updaters/statistics")  # fmt: skip
 # Fields of cal_calibrator in order: P an address, i int32, q int64, d double, f float, ? bool.
-_CALIBRATOR = "PPPfPiPPPPPiPPi" + "dddddi?h" + "PqPPPPP" + "iiiiiPii"
+_CALIBRATOR = "PPPfPiPPPPPiPPi" + "dddddi?h" + "PqPPP" + "iiiiiPii"
 _PROGRAM = "PPPiiiiiqqqq"
 
 
@@ -77,10 +77,11 @@ def _statistics(program: Program, index: int) -> int:
     return 2 * layer.c_in + aligned(layer.c_out * width, 2)
 
 
-def slot_bytes(layers: tuple[Layer, ...], channels: int) -> int:
-    """Of one version in storage: a page of header, packed weights, biases, a checksum, in whole pages."""
-    payload = sum(-(-layer.weight_count * layer.bits // 8) for layer in layers) + 4 * channels
-    return PAGE + aligned(payload + 4, PAGE)
+def _parts(program: Program) -> list[Part]:
+    """Layer by layer the weights, then all biases."""
+    found = [Part(f"calibrant_weights + {n.weight_offset}", f"calibrant_trained_weights + {n.weight_offset}",
+                  n.weight_count, n.bits) for n in program.layers]  # fmt: skip
+    return [*found, Part("calibrant_bias", "calibrant_trained_bias", program.channel_count, 32)]
 
 
 def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) -> FirmwareSpec:
@@ -105,7 +106,7 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     found = needs(program, len(pool), window, block, artifact)
     left = max(0, room // IMAGE_ALIGNMENT * IMAGE_ALIGNMENT - ram_bytes(artifact, program, board, window, block))
     statistics = min(aligned(found.least, 8) + left, aligned(found.most, 8))
-    text = model.Text()
+    text, parts = model.Text(), _parts(program)
     arena = max(program.arena_bytes, found.workspace)
     text.memory("uint8_t", "arena", arena, 1, "arena", "arena of activations")
     text.memory("int8_t", "trained_weights", program.weight_count, 1, "mutable", "weights in force")
@@ -121,18 +122,18 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     text.constant("feedback", artifact.feedback.matrix, "feedback")
     text.constant("coreset_x", pool.x, "coreset")
     text.constant("coreset_y", pool.y.astype(np.uint16), "classes of the coreset")
-    text.constant("model", np.frombuffer(bytes.fromhex(content_hash(artifact)), np.uint8), "name of the model")
     trained = {
         i: (f"calibrant_trained_weights + {n.weight_offset}", f"calibrant_trained_bias + {n.channel_offset}")
         for i, n in enumerate(program.layers)
     }
     model.define_tables(text, artifact, program, board.pointer_bytes, trained)
+    define_slots(text, parts, bytes.fromhex(content_hash(artifact)), board)
     _define_setup(text, artifact, program, board, (window, len(pool), statistics, block))
     sizes = {
         "WINDOW": window,
         "WEIGHTS": program.weight_count,
         "BIASES": program.channel_count,
-        "SLOT_BYTES": slot_bytes(program.layers, program.channel_count),
+        **slots.sizes(parts),
     }
     return FirmwareSpec(
         program,
@@ -140,8 +141,9 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
         model.forward(program, board.kernels, _sensed),
         model.kernels(program, board.kernels),
         parts=("inference", "calibration"),
+        private=("storage",),
         sources=_SOURCES,
-        source_headers=("session/calibrator.h", "updaters/gradient.h"),
+        source_headers=(*slots.SOURCE_HEADERS, "session/calibrator.h", "updaters/gradient.h", "updaters/moves.h"),
         headers=("calibrant/calibration.h", "calibrant/fmath.h"),
         sizes=sizes,
         window=window,
@@ -234,7 +236,6 @@ def _define_setup(
             "output_scale": tables.number(_output_scale(program)),
             "feedback": "calibrant_feedback",
             "classes": program.tensors[program.output].channels,
-            "model": "calibrant_model",
             "weights": "calibrant_trained_weights",
             "bias": "calibrant_trained_bias",
             "coreset_x": "calibrant_coreset_x",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -14,16 +14,16 @@ from calibrant.autodiff import Scheme, differentiate, named
 from calibrant.core.errors import DataError
 from calibrant.core.program import Program
 from calibrant.core.training import Step, Training
-from calibrant.export import model, sources, tables
+from calibrant.export import model, slots, sources, tables
 from calibrant.export.boards import Board
 from calibrant.export.report import aligned
+from calibrant.export.slots import Part, define_slots
 from calibrant.export.spec import ExportOptions, FirmwareSpec, record_bytes, require_coreset
 from calibrant.memory.replay import ReplayBuffer
 from calibrant.plan import schedule
 from calibrant.plan.sharing import share
 from calibrant.plan.stripes import choose, split
 
-PAGE = 64  # CAL_SLOT_PAGE
 ALIGNMENT = 16  # bytes, of what lies in the arena
 _ARGS = "P" * 10 + "i" * 9 + "fff" + "PPP" + "P" * 8  # cal_training_args
 _LEARNER = "iiiiiiiff"  # calibrant_learner
@@ -98,7 +98,6 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     kinds += [_COMMITS[part.kind] for part in training.slices] if accumulators else []
     names = tuple(dict.fromkeys(kinds))
     forward = model.forward(program, board.kernels, order=[s.op for s in training.steps if s.kind == "forward"])
-    payload = storage.weight_count + 4 * storage.bias_count
     limits = {**THRESHOLDS, **artifact.thresholds}
     return FirmwareSpec(
         replace(program, offsets=training.offsets[: len(program.tensors)], arena_bytes=training.arena_bytes),
@@ -107,7 +106,9 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
         model.kernels(program, board.kernels),
         training_kernels=names,
         parts=("inference", "training"),
-        private=("versions",),
+        private=("storage",),
+        sources=slots.SOURCES,
+        source_headers=slots.SOURCE_HEADERS,
         private_headers=("step_context",),
         headers=_HEADERS,
         sizes={
@@ -115,8 +116,7 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
             "CORESET": len(ReplayBuffer.of(artifact.coreset)),
             "TRAINED_WEIGHTS": storage.weight_count,
             "TRAINED_BIASES": storage.bias_count,
-            "SLOT_BYTES": PAGE + aligned(payload + 4, PAGE),
-            "PARTS": len(training.slices),
+            **slots.sizes(_parts(program, storage)),
         },
         macros={
             "RATE": tables.number(artifact.settings.rate),
@@ -202,7 +202,7 @@ def _text(
     text.constant("coreset_x", pool.x, "coreset")
     text.constant("coreset_y", pool.y.astype(np.uint16), "classes of the coreset")
     name = f"{content_hash(artifact)} {[(part.layer, part.kind) for part in training.slices]}"
-    text.constant("model", np.frombuffer(sha256(name.encode()).digest(), np.uint8), "name of the model")
+    define_slots(text, _parts(program, storage), sha256(name.encode()).digest(), board)
     for what, first in _first_channels(program, training).items():
         text.constant(what, getattr(training, what)[first:], f"multipliers of gradients: {what.replace('_', ' ')}")
     channels = np.array([c for part in training.slices for c in part.channels], np.int32)
@@ -215,7 +215,6 @@ def _text(
         commits = (tables.record(_layer_fields(program, storage, part.layer) | _slice_fields(training, program, i, True)
                                  | {"carry": 1}) for i, part in enumerate(training.slices))  # fmt: skip
         text.records("cal_training_args", "commits", commits, record_bytes(_ARGS, pointer))
-    text.records("calibrant_part", "parts", _parts(training, program, storage), record_bytes("PPi", pointer))
     return text
 
 
@@ -229,14 +228,14 @@ def _first_channels(program: Program, training: Training) -> dict[str, int]:
     return {what: min(program.layers[i].channel_offset for i in found) for what, found in layers.items()}
 
 
-def _parts(training: Training, program: Program, storage: Storage) -> Iterable[str]:
+def _parts(program: Program, storage: Storage) -> list[Part]:
     """Trained parameters in the order of storage: all weights, then all biases."""
-    for i, offset in storage.weights.items():
-        layer, ram = program.layers[i], f"calibrant_trained_weights + {offset}"
-        yield f"{{calibrant_weights + {layer.weight_offset}, {ram}, {layer.weight_count}}}"
-    for i, offset in storage.biases.items():
-        layer, ram = program.layers[i], f"calibrant_trained_bias + {offset}"
-        yield f"{{calibrant_bias + {layer.channel_offset}, {ram}, {4 * layer.c_out}}}"
+    layers = program.layers
+    weights = [Part(f"calibrant_weights + {layers[i].weight_offset}", f"calibrant_trained_weights + {offset}",
+                    layers[i].weight_count, layers[i].bits) for i, offset in storage.weights.items()]  # fmt: skip
+    biases = [Part(f"calibrant_bias + {layers[i].channel_offset}", f"calibrant_trained_bias + {offset}",
+                   layers[i].c_out, 32) for i, offset in storage.biases.items()]  # fmt: skip
+    return [*weights, *biases]
 
 
 def _fields(step: Step, program: Program, training: Training, storage: Storage, accumulators: int) -> dict[str, object]:

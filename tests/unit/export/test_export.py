@@ -49,7 +49,7 @@ def test_only_what_is_used(board: str, updater: str, tmp_path: Path) -> None:
     unused = ("add", "max_pool2d", "table", "conv2d_taps", "depthwise")
     assert not [name for name in kernels for kernel in unused if name.endswith(f"/{kernel}.c")]
     assert sum(name.endswith("/conv2d.c") for name in kernels) == 1
-    assert ("firmware/calibration.c" in written) == ("updaters/flip.c" in written) == (updater == "flip")
+    assert ("firmware/calibration.c" in written) == ("updaters/guarded_flips.c" in written) == (updater == "flip")
     assert ("firmware/training.c" in written) == ("kernels/loss.c" in written) == (updater == "sparse")
     text = (tmp_path / "firmware" / "model.c").read_text()
     assert "malloc" not in text

@@ -2,7 +2,7 @@
 /* Propose flips in one block, try them, keep what lowers the loss: BlockFlips.update. */
 #include <string.h>
 
-#include "../session/calibrator.h"
+#include "moves.h"
 
 /* A block while a candidate is made of it; entry and weight count within the block, in the order of the layer. */
 typedef struct view {
@@ -29,7 +29,7 @@ static view view_of(const cal_calibrator *cal, int32_t number) {
         .columns = block.column_end - block.column,
         .taps = layer->kernel_h * layer->kernel_w,
         .depth = layer->c_in / layer->groups,
-        .limit = (1 << (layer->bits - 1)) - 1,
+        .limit = cal_limit_of(layer),
     };
 }
 
@@ -44,20 +44,11 @@ static int8_t *weight_at(const view *v, int64_t weight) {
     return v->weights + row * v->depth + v->block.column + weight % v->columns;
 }
 
-/* |slope| * scale as the bits of a double, which order as the values do. */
-static uint64_t score_of(int64_t slope, float scale) {
-    const double score = (double)(slope < 0 ? -slope : slope) * (double)scale;
-    uint64_t bits;
-    memcpy(&bits, &score, sizeof bits);
-    return bits;
-}
-
 /* The score of a weight that can move against its slope, else 0. */
 static uint64_t movable_score(const view *v, int64_t weight) {
     const int64_t slope = v->map.sum[entry_of(v, weight)];
-    const int8_t code = *weight_at(v, weight);
-    if (slope > 0 ? code <= -v->limit : slope == 0 || code >= v->limit) return 0;
-    return score_of(slope, v->scale[weight / v->columns / v->taps]);
+    if (!cal_movable(slope, *weight_at(v, weight), v->limit)) return 0;
+    return cal_score_of(slope, v->scale[weight / v->columns / v->taps]);
 }
 
 static int64_t count_from(const view *v, uint64_t least) {
@@ -75,26 +66,15 @@ static void flip(const view *v, int32_t move, int64_t count) {
         const uint64_t score = movable_score(v, i);
         if (score < threshold || (score == threshold && ties-- <= 0)) continue;
         int8_t *weight = weight_at(v, i);
-        const int32_t moved = *weight - (v->map.sum[entry_of(v, i)] > 0 ? move : -move);
-        *weight = (int8_t)(moved < -v->limit ? -v->limit : moved > v->limit ? v->limit : moved);
+        *weight = cal_stepped(*weight, v->map.sum[entry_of(v, i)] > 0, move, v->limit);
         if (v->layer->bits != 8) cal_set_bit(v->map.undo, i);
     }
 }
 
+/* Scores take the place of the sums, which are done with. */
 static void shift_bias(const view *v, int64_t step, double fraction) {
-    const int64_t wanted = cal_round_even(fraction * (double)v->rows), count = wanted > 1 ? wanted : 1;
-    for (int32_t o = 0; o < v->rows; o++) {
-        const int64_t slope = v->map.bias_sum[o];
-        const uint64_t score = score_of(slope, v->scale[o]);
-        int32_t before = 0; /* channels that come first: larger scores, and equal ones of lower index */
-        for (int32_t other = 0; other < v->rows; other++) {
-            const uint64_t theirs = score_of(v->map.bias_sum[other], v->scale[other]);
-            before += theirs > score || (theirs == score && other < o);
-        }
-        int64_t moved = v->bias[o];
-        if (before < count) moved -= slope > 0 ? step : slope < 0 ? -step : 0;
-        v->bias[o] = (int32_t)(moved < -CAL_BIAS_LIMIT ? -CAL_BIAS_LIMIT : moved > CAL_BIAS_LIMIT ? CAL_BIAS_LIMIT : moved);
-    }
+    for (int32_t o = 0; o < v->rows; o++) v->map.bias_sum[o] = cal_signed_score(v->map.bias_sum[o], v->scale[o]);
+    cal_shift_bias(v->bias, v->map.bias_sum, v->rows, step, fraction);
 }
 
 /* A candidate of the sums, and what it takes to undo it: codes of 8 bits may saturate, so they are kept; of others a bit
@@ -102,14 +82,14 @@ static void shift_bias(const view *v, int64_t step, double fraction) {
 static void propose(const cal_calibrator *cal, int32_t number, int32_t samples, int32_t move, double fraction) {
     const view v = view_of(cal, number);
     const int64_t weights = weights_of(&v), all = count_from(&v, 1);
-    const int64_t wanted = cal_round_even(fraction * (double)weights), least = wanted > 1 ? wanted : 1;
+    const int64_t wanted = cal_wanted(fraction, weights);
     memset(v.map.undo, 0, (size_t)(v.layer->bits == 8 ? weights : (weights + 7) / 8));
     memset(v.map.rising, 0, ((size_t)v.rows * (size_t)v.columns + 7) / 8);
     for (int32_t i = 0; i < v.rows * v.columns; i++)
         if (v.map.sum[i] > 0) cal_set_bit(v.map.rising, i);
     for (int64_t i = 0; i < weights && v.layer->bits == 8; i++) v.map.undo[i] = (uint8_t)*weight_at(&v, i);
     memcpy(v.map.bias_kept, v.bias, (size_t)v.rows * sizeof *v.bias);
-    if (all > 0) flip(&v, move, least < all ? least : all);
+    if (all > 0) flip(&v, move, wanted < all ? wanted : all);
     if (!cal->settings.bias || v.block.column > 0) return;
     const int64_t unit = *v.map.magnitude / ((int64_t)samples * v.layer->c_in * 16);
     shift_bias(&v, move * (unit > 1 ? unit : 1), fraction);
@@ -121,7 +101,7 @@ static void withdraw(const cal_calibrator *cal, int32_t number, int32_t move) {
         int8_t *weight = weight_at(&v, i);
         if (v.layer->bits == 8) *weight = (int8_t)v.map.undo[i];
         else if (cal_bit(v.map.undo, i))
-            *weight = (int8_t)(*weight + (cal_bit(v.map.rising, entry_of(&v, i)) ? move : -move));
+            *weight = cal_stepped_back(*weight, cal_bit(v.map.rising, entry_of(&v, i)), move);
     }
     memcpy(v.bias, v.map.bias_kept, (size_t)v.rows * sizeof *v.bias);
 }
@@ -134,7 +114,7 @@ static int64_t sum_up(cal_calibrator *cal, cal_sweep sweep, int32_t number) {
     *v.map.magnitude = 0;
     sweep.first = v.block.layer;
     sweep.end = number + 1;
-    return cal_evaluate(cal, &sweep);
+    return cal_weighted_loss(cal, &sweep);
 }
 
 /* How many blocks a step goes on. */
@@ -161,7 +141,7 @@ cal_update_outcome cal_update_blocks(cal_calibrator *cal, bool with_held, int32_
     double fraction = cal->settings.fraction_max;
     int32_t halvings = 0;
     cal_update_outcome outcome = {0};
-    int64_t loss = cal_evaluate(cal, &plain); /* below 2^53: exact as a double */
+    int64_t loss = cal_weighted_loss(cal, &plain); /* below 2^53: exact as a double */
     if (steps < 1 || (double)loss <= goal) return outcome;
     int32_t number = (int32_t)(loss % blocks); /* loss > goal >= 0 */
     sum_up(cal, plain, number);

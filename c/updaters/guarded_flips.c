@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Propose flips, try them, keep what lowers the loss: FlipUpdater.update. */
-#include "../session/calibrator.h"
+/* Propose flips, try them, keep what lowers the loss: GuardedFlips.update. */
+#include "moves.h"
 
-enum { FIRST_STEP_BITS = 4, ALL_LAYERS = -1 };
+enum { ALL_LAYERS = -1 };
 
 static const double LARGE_STEP_GAIN = 5.0;
 
@@ -11,21 +11,6 @@ typedef struct state {
     double fraction;
     int32_t halvings, scope;
 } state;
-
-/* The step of a layer in codes, after so many halvings. */
-int32_t cal_move(const cal_layer *layer, int32_t halvings) {
-    const int32_t extra = layer->bits - FIRST_STEP_BITS - halvings;
-    return extra > 0 ? 1 << extra : 1;
-}
-
-int32_t cal_largest_move(const cal_program *p, int32_t halvings) {
-    int32_t largest = 1;
-    for (int32_t i = 0; i < p->layer_count; i++) {
-        const int32_t move = cal_move(&p->layers[i], halvings);
-        largest = move > largest ? move : largest;
-    }
-    return largest;
-}
 
 static int64_t largest_layer(const cal_program *p) {
     int64_t largest = 0;
@@ -50,7 +35,7 @@ static void differentiate(cal_calibrator *cal, cal_sweep sweep, bool after_earli
     while (sweep.end < cal->program->layer_count) {
         sweep.first = sweep.end;
         sweep.end = end_of_part(cal, sweep.first, sweep.with_held);
-        cal_evaluate(cal, &sweep);
+        cal_weighted_loss(cal, &sweep);
         cal_pooled_gradient(cal, &sweep, after_earlier);
     }
 }
@@ -82,7 +67,7 @@ cal_update_outcome cal_update(cal_calibrator *cal, bool with_held, int32_t steps
     state s = {.fraction = cal->settings.fraction, .scope = ALL_LAYERS};
     if (cal_largest_move(cal->program, 0) > 1) s.fraction *= LARGE_STEP_GAIN;
     cal_update_outcome outcome = {0};
-    int64_t loss = cal_evaluate(cal, &sweep); /* below 2^53: exact as a double */
+    int64_t loss = cal_weighted_loss(cal, &sweep); /* below 2^53: exact as a double */
     bool fresh = true;                        /* no gradient of the weights in force yet */
     while (outcome.steps < steps && (double)loss > goal) {
         if (fresh) differentiate(cal, sweep, outcome.accepted > 0);
@@ -90,7 +75,7 @@ cal_update_outcome cal_update(cal_calibrator *cal, bool with_held, int32_t steps
         const int32_t first = s.scope == ALL_LAYERS ? 0 : s.scope, end = s.scope == ALL_LAYERS ? layers : s.scope + 1;
         for (int32_t i = first; i < end; i++)
             cal_propose(cal, i, cal_move(&cal->program->layers[i], s.halvings), s.fraction);
-        const int64_t candidate = cal_evaluate(cal, &sweep);
+        const int64_t candidate = cal_weighted_loss(cal, &sweep);
         fresh = candidate < loss;
         if (fresh) {
             loss = candidate;
