@@ -14,8 +14,9 @@ from calibrant.core.dtype import WEIGHT_BITS, weight_range
 from calibrant.core.errors import ManifestError
 from calibrant.core.fixedpoint import MAX_SHIFT
 from calibrant.core.program import Layer, Program, Tensor
+from calibrant.ops import KINDS
 
-OPS = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "add", "concat", "rescale")
+OPS = tuple(KINDS)
 FORMS = ("accumulated", "pooled", "taps", "blocks", "sparse")
 
 

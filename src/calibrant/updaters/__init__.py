@@ -10,6 +10,7 @@ from calibrant.core.settings import FlipSettings
 from calibrant.updaters.accumulated_flips import AccumulatedFlips
 from calibrant.updaters.base import Updater
 from calibrant.updaters.block_flips import BlockFlips
+from calibrant.updaters.channel_gradients import require_rules
 from calibrant.updaters.guarded_flips import GuardedFlips
 from calibrant.updaters.sparse_backprop import SparseBackprop
 
@@ -23,6 +24,7 @@ def _block(artifact: Artifact, settings: FlipSettings) -> Updater:
 
 
 def _accumulating(artifact: Artifact, settings: FlipSettings) -> Updater:
+    require_rules(artifact.program)
     return AccumulatedFlips(artifact.program, artifact.constants, artifact.coreset, settings)
 
 
@@ -47,7 +49,7 @@ def build(artifact: Artifact, settings: FlipSettings) -> Updater:
     Raises
     ------
     DataError
-        If there is no such form, or the artifact was not prepared for it.
+        If there is no such form, the artifact was not prepared for it, or an op has no rule that the form needs.
     """
     if settings.form not in UPDATERS:
         raise DataError(f"updater form: expected one of {', '.join(UPDATERS)}, got {settings.form!r}")
