@@ -15,11 +15,6 @@ int32_t cal_weight_limit(int32_t bits) { return (1 << (bits - 1)) - 1; }
 
 static bool is_conv(const cal_op *op) { return op->kind == CAL_KIND_conv2d; }
 
-static bool is_pool(const cal_op *op) {
-    return op->kind == CAL_KIND_max_pool2d || op->kind == CAL_KIND_avg_pool2d ||
-           op->kind == CAL_KIND_adaptive_avg_pool2d;
-}
-
 int64_t cal_scratch_bytes(const cal_op *op, const cal_tensor *input, const cal_tensor *output) {
     if (!is_conv(op)) return 0;
     const int64_t rows = (int64_t)(output->height - 1) * op->stride_h + (int64_t)(op->kernel_h - 1) * op->dilation_h + 1;
@@ -81,7 +76,11 @@ static bool windows_full(int32_t windows, int32_t size, int32_t kernel, int32_t 
     return true;
 }
 
-static cal_status check_conv(const cal_program *p, const cal_op *op, const cal_tensor *in, const cal_tensor *out) {
+/* Checks of an op's records, named by the rows of ops.def; ids of tensors, clamp and rounding are known to be right. */
+typedef cal_status check(const cal_program *p, const cal_op *op);
+
+static cal_status check_convolution(const cal_program *p, const cal_op *op) {
+    const cal_tensor *in = &p->tensors[op->input0], *out = &p->tensors[op->output];
     if (op->layer < 0 || op->layer >= p->layer_count) return CAL_OP_LAYER;
     const cal_layer *layer = &p->layers[op->layer];
     if (layer->c_in != in->channels || layer->c_out != out->channels || layer->groups != op->groups ||
@@ -90,21 +89,41 @@ static cal_status check_conv(const cal_program *p, const cal_op *op, const cal_t
     return check_window(op, out);
 }
 
-static cal_status check_pool(const cal_op *op, const cal_tensor *in, const cal_tensor *out) {
+/* What all pools share. */
+static cal_status check_pool(const cal_program *p, const cal_op *op) {
+    const cal_tensor *in = &p->tensors[op->input0], *out = &p->tensors[op->output];
     if (in->channels != out->channels) return CAL_OP_SHAPE;
     if (in->zero_point != out->zero_point) return CAL_OP_ZERO_POINT;
-    if (!between(op->count_include_pad, 0, 1) || !between(op->adaptive, 0, 1)) return CAL_OP_FLAG;
-    if (op->kind == CAL_KIND_adaptive_avg_pool2d && op->adaptive != 1) return CAL_OP_FLAG;
-    if (op->kind == CAL_KIND_max_pool2d && (op->adaptive || op->count_include_pad)) return CAL_OP_FLAG;
-    if (op->adaptive) return CAL_OK;
+    return between(op->count_include_pad, 0, 1) && between(op->adaptive, 0, 1) ? CAL_OK : CAL_OP_FLAG;
+}
+
+/* The dilation of averages is 1. */
+static cal_status check_pool_window(const cal_program *p, const cal_op *op, bool dilated) {
+    const cal_tensor *in = &p->tensors[op->input0], *out = &p->tensors[op->output];
     const cal_status status = check_window(op, out);
     if (status != CAL_OK) return status;
-    if (op->kind != CAL_KIND_max_pool2d && (op->dilation_h != 1 || op->dilation_w != 1)) return CAL_OP_WINDOW;
+    if (!dilated && (op->dilation_h != 1 || op->dilation_w != 1)) return CAL_OP_WINDOW;
     if ((int64_t)op->kernel_h * op->kernel_w > POSITION_LIMIT) return CAL_OP_WINDOW;
     return windows_full(out->height, in->height, op->kernel_h, op->stride_h, op->pad_top, op->dilation_h) &&
                    windows_full(out->width, in->width, op->kernel_w, op->stride_w, op->pad_left, op->dilation_w)
                ? CAL_OK
                : CAL_OP_EMPTY;
+}
+
+static cal_status check_max_pool(const cal_program *p, const cal_op *op) {
+    const cal_status status = check_pool(p, op);
+    if (status != CAL_OK) return status;
+    return op->adaptive || op->count_include_pad ? CAL_OP_FLAG : check_pool_window(p, op, true);
+}
+
+static cal_status check_avg_pool(const cal_program *p, const cal_op *op) {
+    const cal_status status = check_pool(p, op);
+    return status != CAL_OK || op->adaptive ? status : check_pool_window(p, op, false);
+}
+
+static cal_status check_adaptive_pool(const cal_program *p, const cal_op *op) {
+    const cal_status status = check_pool(p, op);
+    return status == CAL_OK && !op->adaptive ? CAL_OP_FLAG : status;
 }
 
 static bool scale_valid(int32_t multiplier, int32_t shift) { return multiplier >= 0 && between(shift, 1, 62); }
@@ -113,18 +132,27 @@ static bool same_positions(const cal_tensor *a, const cal_tensor *b) {
     return a->height == b->height && a->width == b->width;
 }
 
-static cal_status check_pointwise(const cal_program *p, const cal_op *op, const cal_tensor *out) {
-    const cal_tensor *in = &p->tensors[op->input0];
-    if (op->kind == CAL_KIND_mean) {
-        if (in->channels != out->channels || out->height != 1 || out->width != 1) return CAL_OP_SHAPE;
-        return scale_valid(op->multiplier0, op->shift0) ? CAL_OK : CAL_OP_MULTIPLIER;
+static cal_status check_mean(const cal_program *p, const cal_op *op) {
+    const cal_tensor *in = &p->tensors[op->input0], *out = &p->tensors[op->output];
+    if (in->channels != out->channels || out->height != 1 || out->width != 1) return CAL_OP_SHAPE;
+    return scale_valid(op->multiplier0, op->shift0) ? CAL_OK : CAL_OP_MULTIPLIER;
+}
+
+/* Inputs and output of one shape, a multiplier an input, one shift for all. */
+static cal_status check_elementwise(const cal_program *p, const cal_op *op) {
+    const cal_tensor *out = &p->tensors[op->output];
+    for (int32_t i = 0; i < op->input_count; i++) {
+        const cal_tensor *in = &p->tensors[cal_op_input(op, i)];
+        if (!same_positions(in, out) || in->channels != out->channels) return CAL_OP_SHAPE;
     }
-    if (op->kind == CAL_KIND_add) {
-        const cal_tensor *other = &p->tensors[op->input1];
-        if (!same_positions(in, out) || !same_positions(other, out)) return CAL_OP_SHAPE;
-        if (in->channels != out->channels || other->channels != out->channels) return CAL_OP_SHAPE;
-        return scale_valid(op->multiplier0, op->shift0) && op->multiplier1 >= 0 ? CAL_OK : CAL_OP_MULTIPLIER;
-    }
+    for (int32_t i = 0; i < op->input_count; i++)
+        if (!scale_valid(cal_op_multiplier(op, i), op->shift0)) return CAL_OP_MULTIPLIER;
+    return CAL_OK;
+}
+
+/* Inputs side by side in the channels, each with a multiplier and a shift, or multiplier 0 and copied. */
+static cal_status check_join(const cal_program *p, const cal_op *op) {
+    const cal_tensor *out = &p->tensors[op->output];
     int64_t channels = 0;
     for (int32_t i = 0; i < op->input_count; i++) {
         const cal_tensor *part = &p->tensors[cal_op_input(op, i)];
@@ -137,6 +165,14 @@ static cal_status check_pointwise(const cal_program *p, const cal_op *op, const 
     return channels == out->channels ? CAL_OK : CAL_OP_SHAPE;
 }
 
+static const struct {
+    int32_t least, most; /* inputs */
+    check *check;
+} RULES[CAL_KIND_COUNT] = {
+#define CAL_RULES(kind, least, most, check, gradient) [CAL_KIND_##kind] = {least, most, check_##check},
+#include "calibrant/ops.def"
+};
+
 /* The op that writes a tensor, -1 for the program's input, op_count if there is none. */
 static int32_t producer(const cal_program *p, int32_t id) {
     if (id == p->input) return -1;
@@ -145,18 +181,10 @@ static int32_t producer(const cal_program *p, int32_t id) {
     return i;
 }
 
-static bool input_count_valid(const cal_op *op) {
-    switch (op->kind) {
-    case CAL_KIND_add: return op->input_count == 2;
-    case CAL_KIND_concat: return between(op->input_count, 1, CAL_MAX_INPUTS);
-    default: return op->input_count == 1;
-    }
-}
-
 static cal_status check_op(const cal_program *p, int32_t i) {
     const cal_op *op = &p->ops[i];
     if (!between(op->kind, 0, CAL_KIND_COUNT - 1)) return CAL_OP_KIND;
-    if (!input_count_valid(op)) return CAL_OP_INPUTS;
+    if (!between(op->input_count, RULES[op->kind].least, RULES[op->kind].most)) return CAL_OP_INPUTS;
     for (int32_t n = 0; n < op->input_count; n++) {
         const int32_t id = cal_op_input(op, n);
         if (!between(id, 0, p->tensor_count - 1) || p->tensors[id].bits != 8 || producer(p, id) >= i)
@@ -168,9 +196,7 @@ static cal_status check_op(const cal_program *p, int32_t i) {
     if (!between(op->clamp_low, -128, 127) || !between(op->clamp_high, op->clamp_low, 127)) return CAL_OP_CLAMP;
     if (op->rounding != 0) return CAL_OP_ROUNDING;
     if (!is_conv(op) && op->layer != -1) return CAL_OP_LAYER;
-    const cal_status status = is_conv(op)   ? check_conv(p, op, in, out)
-                              : is_pool(op) ? check_pool(op, in, out)
-                                            : check_pointwise(p, op, out);
+    const cal_status status = RULES[op->kind].check(p, op);
     if (status != CAL_OK) return status;
     if (op->scratch_offset < 0 || op->scratch_bytes < cal_scratch_bytes(op, in, out)) return CAL_OP_SCRATCH;
     return (int64_t)op->scratch_offset + op->scratch_bytes <= p->arena_bytes ? CAL_OK : CAL_OP_SCRATCH;

@@ -89,13 +89,21 @@ typedef struct rule {
     int32_t least, most;   /* inputs */
     role input[2], output;
     int32_t slice;         /* kind of slice, -1: none */
-    uint32_t ops;          /* bits of op kinds; 0: none */
+    uint32_t ops;          /* bits of op kinds, or ITS_OWN; 0: none */
     bool adds, float_head; /* accumulate may be 1; needs a float32 head */
 } rule;
 
+/* The step that carries the gradient of an op of each kind to an input, by the rows of ops.def. */
+enum { CAL_STEP_none = -1 };
+static const int32_t GRADIENTS[CAL_KIND_COUNT] = {
+#define CAL_RULES(kind, least, most, check, gradient) [CAL_KIND_##kind] = CAL_STEP_##gradient,
+#include "calibrant/ops.def"
+};
+
 #define BIT(kind) (1u << CAL_KIND_##kind)
-enum { ANY_OP = (1 << CAL_KIND_COUNT) - 1, I8 = CAL_DTYPE_int8, F32 = CAL_DTYPE_float32, MASK = CAL_DTYPE_mask };
-#define GRAD(kinds) {1, 1, {{LIKE_OUTPUT, F32}}, {LIKE_INPUT, F32}, -1, kinds, true, false}
+enum { ANY_OP = (1 << CAL_KIND_COUNT) - 1, ITS_OWN = 1 << CAL_KIND_COUNT }; /* ITS_OWN: ops that GRADIENTS say */
+enum { I8 = CAL_DTYPE_int8, F32 = CAL_DTYPE_float32, MASK = CAL_DTYPE_mask };
+#define GRAD {1, 1, {{LIKE_OUTPUT, F32}}, {LIKE_INPUT, F32}, -1, ITS_OWN, true, false}
 
 static const rule RULES[CAL_STEP_COUNT] = {
     [CAL_STEP_forward] = {1, CAL_MAX_INPUTS, {{NONE, 0}}, {NONE, 0}, -1, ANY_OP, false, false},
@@ -108,14 +116,14 @@ static const rule RULES[CAL_STEP_COUNT] = {
     [CAL_STEP_weight_update] = {2, 2, {{LIKE_GATHERED, I8}, {LIKE_OUTPUT, F32}}, {NONE, 0}, CAL_SLICE_weight,
                                 BIT(conv2d), false, false},
     [CAL_STEP_dense_update] = {2, 2, {{LIKE_FEATURES, I8}, {LIKE_CLASSES, F32}}, {NONE, 0}, CAL_SLICE_head, 0, false, true},
-    [CAL_STEP_conv2d_grad] = GRAD(BIT(conv2d)),
+    [CAL_STEP_conv2d_grad] = GRAD,
     [CAL_STEP_dense_grad] = {1, 1, {{LIKE_CLASSES, F32}}, {LIKE_FEATURES, F32}, -1, 0, true, true},
-    [CAL_STEP_add_grad] = GRAD(BIT(add)),
-    [CAL_STEP_concat_grad] = GRAD(BIT(concat) | BIT(rescale)),
-    [CAL_STEP_mean_grad] = GRAD(BIT(mean)),
-    [CAL_STEP_avg_pool2d_grad] = GRAD(BIT(avg_pool2d) | BIT(adaptive_avg_pool2d)),
-    [CAL_STEP_max_pool2d_grad] = {2, 2, {{LIKE_INPUT, I8}, {LIKE_OUTPUT, F32}}, {LIKE_INPUT, F32}, -1,
-                                  BIT(max_pool2d), true, false},
+    [CAL_STEP_add_grad] = GRAD,
+    [CAL_STEP_concat_grad] = GRAD,
+    [CAL_STEP_mean_grad] = GRAD,
+    [CAL_STEP_avg_pool2d_grad] = GRAD,
+    [CAL_STEP_max_pool2d_grad] = {2, 2, {{LIKE_INPUT, I8}, {LIKE_OUTPUT, F32}}, {LIKE_INPUT, F32}, -1, ITS_OWN,
+                                  true, false},
 };
 
 static const cal_op *op_of(const scene *s, const cal_step *step) { return &s->program->ops[step->op]; }
@@ -195,7 +203,8 @@ static cal_training_status check_step(const scene *s, int32_t id) {
     const rule *r = &RULES[step->kind];
     if (r->ops) {
         if (!between(step->op, 0, s->program->op_count - 1)) return CAL_STEP_OP;
-        if (!(r->ops >> op_of(s, step)->kind & 1)) return CAL_STEP_OP;
+        const int32_t kind = op_of(s, step)->kind;
+        if (!(r->ops == ITS_OWN ? GRADIENTS[kind] == step->kind : r->ops >> kind & 1)) return CAL_STEP_OP;
         if (step->kind == CAL_STEP_mask && s->program->tensors[op_of(s, step)->output].bits != 8) return CAL_STEP_OP;
         if (!between(step->operand, 0, op_of(s, step)->input_count - 1)) return CAL_STEP_FLAG;
     }

@@ -14,13 +14,14 @@ from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams
 from calibrant.core.scratch import scratch_bytes
 from calibrant.engine import Engine, variants
+from calibrant.export.sources import kernels
 from calibrant.ops import SCHEMAS
 from calibrant.ops.move import move_multiplier
 from calibrant.ops.pointwise import add_multipliers
 from calibrant.ops.pool import mean_multiplier
 from programs import Conv, joined, no_constants, one_op, run
 
-COVERED = {  # kernel -> the test here that compares it; a new row in ops.def must add one
+COVERED = {  # kernel -> the test here that compares it; others are compared by the row of an op that they run
     "conv2d": "test_conv2d",
     "conv2d_taps": "test_conv2d",
     "channel_sum": "test_conv2d",
@@ -37,9 +38,38 @@ def variant(request):
     return request.param
 
 
+PLAIN = [  # ops that a node without attributes and constants is enough for
+    name
+    for name, row in SCHEMAS.items()
+    if row.kind and not row.params and set(row.complete()) == {k for k, a in row.attrs.items() if not a.optional}
+]
+
+
 def test_every_kernel_is_compared():
-    assert set(COVERED) == set(_engine.KERNELS)
+    by_row = {kernels()[SCHEMAS[name].kind.name] for name in PLAIN}
+    assert set(COVERED) | by_row == set(_engine.KERNELS)
     assert set(COVERED.values()) <= set(globals())
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", PLAIN)
+def test_rows(name, seed, variant):
+    """Lowered as its row says, an op gives what the integer reference of the row does."""
+    row, rng = SCHEMAS[name], rng_of(seed, "rows", name)
+    count = row.inputs_min if seed < 2 else row.inputs_max
+    shapes = [(int(rng.integers(1, 20)), int(rng.integers(1, 6)), int(rng.integers(1, 40)))] * count
+    *sources, target = (QParams(float(rng.uniform(0.01, 0.2)), int(rng.integers(-128, 128))) for _ in range(count + 1))
+    attrs, shape = row.complete(), row.shape(row.complete(), {}, tuple(shapes))
+    channels, height, width = (*shape, 1, 1)[:3]
+    first = shapes[0]
+    parts = [Tensor(f"x{i}", first[1], first[2], first[0], q.scale, q.zero_point) for i, q in enumerate(sources)]
+    output = Tensor("y", height, width, channels, target.scale, target.zero_point)
+    lowered = row.kind.lowering(attrs, tuple(shapes), tuple(sources), target)
+    x = [codes(rng, (3, *each), seed % 2 == 0) for each in shapes]
+    expected = row.integer_reference(attrs, {}, tuple(x), tuple(sources), target)
+    program, constants = joined(row.kind.name, parts, output, lowered)
+    got = run(program, constants, np.concatenate(x, axis=1).transpose(0, 2, 3, 1), variant)
+    assert np.array_equal(got, expected.reshape(3, channels, height, width).transpose(0, 2, 3, 1).reshape(got.shape))
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

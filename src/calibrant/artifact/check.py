@@ -17,8 +17,9 @@ from calibrant.core.fixedpoint import MAX_SHIFT
 from calibrant.core.program import Layer, Program, Tensor
 from calibrant.core.settings import RANGES
 from calibrant.core.task import tasks
+from calibrant.ops import KINDS
 
-OPS = ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "add", "concat", "rescale")
+OPS = tuple(KINDS)
 
 
 def check_program(program: Program, classes: int, where: str) -> None:

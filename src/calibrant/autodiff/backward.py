@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.autodiff.forward import Array, Model, spans, taps
+from calibrant.autodiff.forward import Array, Model
 from calibrant.autodiff.selection import depthwise
 from calibrant.core.program import Op
 from calibrant.core.training import Slice, Step
+from calibrant.ops.geometry import spans, taps
 
 Real = NDArray[np.floating[Any]]
 
@@ -28,7 +29,7 @@ def _conv2d_grad(model: Model, step: Step, op: Op, inputs: tuple[Array, ...], ba
     outputs, depth = layer.c_out // layer.groups, layer.c_in // layer.groups
     dx = np.zeros((source.height, source.width, layer.groups, depth), g.dtype)
     grouped = g.reshape(output.height, output.width, layer.groups, outputs)
-    for (ky, kx), out, into in taps(op, source, output):
+    for (ky, kx), out, into in taps(op.attrs, source, output):
         rows = weight[:, ky, kx].reshape(layer.groups, outputs, depth)
         for o in range(outputs):
             dx[into] += grouped[out][..., o, None] * rows[:, o]
@@ -60,7 +61,7 @@ def weight_gradient(model: Model, op: Op, part: Slice, x: Array, g: Real) -> Rea
         depth = x.shape[2] // groups
     total = np.zeros((groups, outputs, layer.kernel_h, layer.kernel_w, depth), g.dtype)
     columns = np.zeros((output.height, output.width, layer.kernel_h, layer.kernel_w, groups, depth), g.dtype)
-    for (ky, kx), out, into in taps(op, source, output):
+    for (ky, kx), out, into in taps(op.attrs, source, output):
         columns[(*out, ky, kx)] = steps[into].reshape(*steps[into].shape[:2], groups, depth)
     for row in range(output.height):
         for column in range(output.width):  # a tap in the padding adds 0, which changes no sum
@@ -83,7 +84,7 @@ def _concat_grad(model: Model, step: Step, op: Op, inputs: tuple[Array, ...], ba
 def _avg_pool2d_grad(model: Model, step: Step, op: Op, inputs: tuple[Array, ...], base: Real) -> Real:
     source, output, g = model.program.tensors[op.inputs[0]], model.program.tensors[op.output], inputs[-1]
     dx = base.copy()
-    for at, into, count in spans(op, source, output):
+    for at, into, count in spans(op.attrs, source, output):
         dx[into] += g[at] / g.dtype.type(count)
     return dx
 
@@ -94,7 +95,7 @@ def _max_pool2d_grad(model: Model, step: Step, op: Op, inputs: tuple[Array, ...]
     largest = np.full(g.shape, -np.inf)
     position = np.zeros(g.shape, np.int64)
     numbers = np.arange(source.height * source.width).reshape(source.height, source.width, 1)
-    for _, out, into in taps(op, source, output):
+    for _, out, into in taps(op.attrs, source, output):
         larger = x[into] > largest[out]
         position[out] = np.where(larger, numbers[into], position[out])
         largest[out] = np.where(larger, x[into], largest[out])

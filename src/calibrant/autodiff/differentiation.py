@@ -204,7 +204,8 @@ class _Differentiation:
             if tensor in self.needed:
                 rule = rule_of(self.program, op)
                 inputs = (tensor, gradient) if rule.reads_input else (gradient,)
-                self._flow(rule.step, inputs, at, op, operand, rule.factor(self.program, op, operand))
+                factor = rule.factor(self.program.tensors[tensor], self.program.tensors[op.output])
+                self._flow(rule.step, inputs, at, op, operand, factor)
         if (op.layer, "weight") in self.trained:
             kept = self.kept.get(at, source)
             self._emit("weight_update", (kept, gradient), op=at, slice_=self.trained[op.layer, "weight"])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.qparams import QParams
+from calibrant.ops import SCHEMAS
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Graph:
 
     def weighted(self) -> tuple[Node, ...]:
         """Nodes with trainable weights, in order: the layers of the program to be."""
-        return tuple(n for n in self.nodes if n.op in ("conv2d", "linear"))
+        return tuple(n for n in self.nodes if SCHEMAS[n.op].weighted)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All params by ``node.param``."""

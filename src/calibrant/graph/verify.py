@@ -15,7 +15,6 @@ from calibrant.ops import SCHEMAS, Schema, clamp_bounds
 from calibrant.ops.schema import Shape
 
 STAGES = ("float", "folded", "annotated", "integer")
-WEIGHTED = ("conv2d", "linear")
 ACCUMULATOR_BITS = 32
 
 
@@ -106,7 +105,7 @@ def _check_attrs(node: Node, schema: Schema) -> None:
 
 
 def _check_params(stage: str, node: Node, schema: Schema) -> None:
-    quantized = stage in ("annotated", "integer") and node.op in WEIGHTED
+    quantized = stage in ("annotated", "integer") and schema.weighted
     names = {*schema.params, *(("weight_scale",) if quantized else ())}
     if set(node.params) != names:
         raise ModelError(f"{_label(node)}: expected params {sorted(names)}, got {sorted(node.params)}")
@@ -149,7 +148,7 @@ def _check_liveness(graph: Graph, defined: set[str]) -> None:
 
 def _check_quantization(graph: Graph, node: Node) -> None:
     raw = node.attrs.get("output_bits", 8) == ACCUMULATOR_BITS
-    if node.op in WEIGHTED:
+    if SCHEMAS[node.op].weighted:
         _check_weights(graph, node)
         if node.attrs.get("output_bits", 8) not in (8, ACCUMULATOR_BITS):
             raise ModelError(f"{_label(node)}: output_bits: expected 8 or 32, got {node.attrs['output_bits']}")

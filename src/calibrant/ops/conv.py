@@ -11,7 +11,8 @@ from calibrant.core.errors import ModelError
 from calibrant.core.fixedpoint import quantize_multiplier, requantize
 from calibrant.core.qparams import QParams
 from calibrant.ops.clamp import CLAMP_ATTRS, clamp_real, saturate
-from calibrant.ops.geometry import DILATION_ATTRS, PAD_ATTRS, STRIDE_ATTRS, output_size, windows
+from calibrant.ops.geometry import DILATION_ATTRS, PAD_ATTRS, STRIDE_ATTRS, lowered_window, output_size, windows
+from calibrant.ops.kind import Gradient, OpKind, Signal
 from calibrant.ops.schema import Arrays, Attr, Attrs, Params, Schema, Shape, matrix_of, require
 
 COLUMN_BYTES = 1 << 20  # samples are unfolded in slices of about this size: memory does not grow with the batch
@@ -98,6 +99,23 @@ def _integer(
     return finish(acc, attrs, params, input_qparams[0].scale, qparams)
 
 
+def _lowering(attrs: Attrs, shapes: tuple[Shape, ...], sources: tuple[QParams, ...], output: QParams) -> dict[str, int]:
+    """`attrs` with the layer's kernel; multipliers stand with the layer's constants."""
+    return lowered_window(attrs) | {"groups": int(attrs["groups"])}
+
+
+def _propagation(signal: Signal, channels: tuple[int, ...], kernel: Signal | None) -> tuple[Signal, ...]:
+    """sum_o signal[n, o] * kernel[o, i], exact but for borders."""
+    if kernel is None:
+        raise ModelError("conv2d: expected a kernel to propagate a signal, got none")
+    if len(kernel) == 1:
+        return (signal @ kernel[0],)
+    grouped = signal.reshape(len(signal), len(kernel), -1)
+    return (np.einsum("ngo,goi->ngi", grouped, kernel).reshape(len(signal), -1),)
+
+
+CONV2D = OpKind("conv2d", _lowering, gradient=Gradient("conv2d_grad"), propagation=_propagation, rows="window")
+
 SCHEMAS = (
     Schema(
         "conv2d",
@@ -106,5 +124,7 @@ SCHEMAS = (
         _integer,
         attrs={**STRIDE_ATTRS, **PAD_ATTRS, **DILATION_ATTRS, "groups": Attr(int, 1, 1), **WEIGHTED_ATTRS},
         params=("weight", "bias"),
+        quantization="weighted",
+        kind=CONV2D,
     ),
 )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from calibrant.core.errors import ModelError
 from calibrant.core.qparams import QParams
 from calibrant.ops.clamp import clamp_real
-from calibrant.ops.conv import WEIGHTED_ATTRS, finish
+from calibrant.ops.conv import CONV2D, WEIGHTED_ATTRS, finish
 from calibrant.ops.schema import Arrays, Attrs, Params, Schema, Shape
 
 
@@ -37,4 +37,15 @@ def _integer(
     return finish(acc + params["bias"].astype(np.int64), attrs, params, input_qparams[0].scale, qparams)
 
 
-SCHEMAS = (Schema("linear", _shape, _float, _integer, attrs=WEIGHTED_ATTRS, params=("weight", "bias")),)
+SCHEMAS = (
+    Schema(
+        "linear",
+        _shape,
+        _float,
+        _integer,
+        attrs=WEIGHTED_ATTRS,
+        params=("weight", "bias"),
+        quantization="weighted",
+        kind=CONV2D,
+    ),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 from calibrant.core.errors import ModelError
 from calibrant.core.fixedpoint import quantize_multiplier, requantize
+from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams
 from calibrant.ops.clamp import CLAMP_ATTRS, clamp_real, saturate
+from calibrant.ops.kind import Codes, Gradient, OpKind, Signal, passed_on, rescaled, within_same_codes
 from calibrant.ops.schema import Arrays, Attrs, Params, Schema, Shape, require
 
 CONCAT_INPUTS = 8
@@ -78,6 +81,50 @@ def _identity(attrs: Attrs, params: Params, inputs: Arrays) -> NDArray[np.float3
     return inputs[0]
 
 
+def _lowering(attrs: Attrs, shapes: tuple[Shape, ...], sources: tuple[QParams, ...], output: QParams) -> dict[str, int]:
+    lowered: dict[str, int] = {}
+    for i, source in enumerate(sources):
+        lowered[f"multiplier{i}"], lowered[f"shift{i}"] = move_multiplier(source, output)
+    return lowered
+
+
+def _forward(
+    attrs: Mapping[str, int], inputs: tuple[Codes, ...], sources: tuple[Tensor, ...], output: Tensor, rounding: bool
+) -> Codes:
+    parts = []
+    for i, (x, source) in enumerate(zip(inputs, sources, strict=True)):
+        steps, multiplier = x - source.zero_point, attrs[f"multiplier{i}"]
+        if multiplier and rounding:  # 0: the codes are copied
+            steps = requantize(steps, multiplier, attrs[f"shift{i}"])
+        elif not rounding:
+            steps = steps * (source.scale / output.scale)
+        parts.append(steps)
+    return np.concatenate(parts, axis=2)
+
+
+def _split(signal: Signal, channels: tuple[int, ...], kernel: Signal | None) -> tuple[Signal, ...]:
+    return tuple(np.split(signal, np.cumsum(channels)[:-1], axis=1))
+
+
+CONCAT = OpKind(
+    "concat",
+    _lowering,
+    _forward,
+    gradient=Gradient("concat_grad", rescaled),
+    propagation=_split,
+    reach=within_same_codes,
+    rows="same",
+)
+RESCALE = OpKind(
+    "rescale",
+    _lowering,
+    _forward,
+    gradient=Gradient("concat_grad", rescaled),
+    propagation=passed_on,
+    reach=within_same_codes,
+    rows="same",
+)
+
 SCHEMAS = (
     Schema(
         "concat",
@@ -87,7 +134,17 @@ SCHEMAS = (
         attrs=CLAMP_ATTRS,
         inputs_max=CONCAT_INPUTS,
         tolerance=0.0,
+        quantization="join",
+        kind=CONCAT,
     ),
-    Schema("flatten", _flatten_shape, _flatten_float, _flatten_integer, keeps_qparams=True, tolerance=0.0),
+    Schema(
+        "flatten",
+        _flatten_shape,
+        _flatten_float,
+        _flatten_integer,
+        keeps_qparams=True,
+        tolerance=0.0,
+        quantization="flatten",
+    ),
     Schema("dropout", _same_shape, _identity, None, tolerance=0.0),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from calibrant.core.errors import ModelError
 from calibrant.core.fixedpoint import quantize_multipliers_shared, round_shift
+from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams
 from calibrant.ops.clamp import CLAMP_ATTRS, clamp_real, saturate
-from calibrant.ops.move import rescale
+from calibrant.ops.kind import Codes, Gradient, OpKind, passed_on, rescaled
+from calibrant.ops.move import RESCALE, rescale
 from calibrant.ops.schema import Arrays, Attr, Attrs, Params, Schema, Shape, require
 
 
@@ -86,6 +89,26 @@ def _add_integer(
     return saturate(round_shift(terms[0] + terms[1], shift) + output.zero_point, attrs, output)
 
 
+def _add_lowering(
+    attrs: Attrs, shapes: tuple[Shape, ...], sources: tuple[QParams, ...], output: QParams
+) -> dict[str, int]:
+    ratios, shift = add_multipliers(sources[0].scale, sources[1].scale, output.scale)
+    return {"multiplier0": ratios[0], "multiplier1": ratios[1], "shift0": shift}
+
+
+def _add_forward(
+    attrs: Mapping[str, int], inputs: tuple[Codes, ...], sources: tuple[Tensor, ...], output: Tensor, rounding: bool
+) -> Codes:
+    steps = [x - source.zero_point for x, source in zip(inputs, sources, strict=True)]
+    if rounding:
+        return round_shift(steps[0] * attrs["multiplier0"] + steps[1] * attrs["multiplier1"], attrs["shift0"])
+    return np.asarray(steps[0] * (sources[0].scale / output.scale) + steps[1] * (sources[1].scale / output.scale))
+
+
+ADD = OpKind(
+    "add", _add_lowering, _add_forward, gradient=Gradient("add_grad", rescaled), propagation=passed_on, rows="same"
+)
+
 SCHEMAS = (
     Schema("batch_norm", _batch_norm_shape, _batch_norm_float, None, params=("scale", "offset")),
     Schema("relu", _same_shape, _relu_float, None, tolerance=0.0),
@@ -96,6 +119,18 @@ SCHEMAS = (
         _clamp_integer,
         attrs={"low": Attr(float, -math.inf), "high": Attr(float, math.inf)},
         tolerance=0.0,
+        quantization="join",
+        kind=RESCALE,
     ),
-    Schema("add", _add_shape, _add_float, _add_integer, attrs=CLAMP_ATTRS, inputs_min=2, inputs_max=2),
+    Schema(
+        "add",
+        _add_shape,
+        _add_float,
+        _add_integer,
+        attrs=CLAMP_ATTRS,
+        inputs_min=2,
+        inputs_max=2,
+        quantization="sum",
+        kind=ADD,
+    ),
 )

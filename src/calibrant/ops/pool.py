@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from calibrant.core.errors import ModelError
 from calibrant.core.fixedpoint import divide_round, quantize_multiplier, requantize
+from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams
 from calibrant.ops.clamp import saturate
 from calibrant.ops.geometry import (
@@ -17,9 +18,22 @@ from calibrant.ops.geometry import (
     KERNEL_ATTRS,
     PAD_ATTRS,
     STRIDE_ATTRS,
+    lowered_window,
     output_size,
     real_positions,
+    spans,
+    taps,
     windows,
+)
+from calibrant.ops.kind import (
+    Codes,
+    Gradient,
+    OpKind,
+    passed_on,
+    rescaled,
+    within,
+    within_or_zero_point,
+    within_same_codes,
 )
 from calibrant.ops.schema import Arrays, Attr, Attrs, Params, Schema, Shape, matrix_of, require
 
@@ -137,6 +151,94 @@ def _mean_integer(
     return saturate(scaled + output.zero_point, attrs, output)
 
 
+def _window_lowering(
+    attrs: Attrs, shapes: tuple[Shape, ...], sources: tuple[QParams, ...], output: QParams
+) -> dict[str, int]:
+    return {**lowered_window(attrs), "count_include_pad": int(attrs.get("count_include_pad", 0)), "adaptive": 0}
+
+
+def _adaptive_lowering(
+    attrs: Attrs, shapes: tuple[Shape, ...], sources: tuple[QParams, ...], output: QParams
+) -> dict[str, int]:
+    return {**lowered_window({}), "count_include_pad": 0, "adaptive": 1}
+
+
+def _mean_lowering(
+    attrs: Attrs, shapes: tuple[Shape, ...], sources: tuple[QParams, ...], output: QParams
+) -> dict[str, int]:
+    _, height, width = shapes[0]
+    multiplier, shift = mean_multiplier(sources[0].scale, output.scale, height * width)
+    return {"multiplier0": multiplier, "shift0": shift}
+
+
+def _max_forward(
+    attrs: Mapping[str, int], inputs: tuple[Codes, ...], sources: tuple[Tensor, ...], output: Tensor, rounding: bool
+) -> Codes:
+    y = np.full((output.height, output.width, output.channels), -1024, inputs[0].dtype)  # below every code
+    for _, out, into in taps(attrs, sources[0], output):
+        y[out] = np.maximum(y[out], inputs[0][into])
+    return y - output.zero_point
+
+
+def _avg_forward(
+    attrs: Mapping[str, int], inputs: tuple[Codes, ...], sources: tuple[Tensor, ...], output: Tensor, rounding: bool
+) -> Codes:
+    y = np.empty((output.height, output.width, output.channels), inputs[0].dtype)
+    for at, into, count in spans(attrs, sources[0], output):
+        total = (inputs[0][into] - sources[0].zero_point).sum(axis=(0, 1))
+        y[at] = divide_round(total, count) if rounding else total / count
+    return y
+
+
+def _mean_forward(
+    attrs: Mapping[str, int], inputs: tuple[Codes, ...], sources: tuple[Tensor, ...], output: Tensor, rounding: bool
+) -> Codes:
+    source = sources[0]
+    total = (inputs[0] - source.zero_point).sum(axis=(0, 1), keepdims=True)
+    if rounding:
+        return requantize(total, attrs["multiplier0"], attrs["shift0"])
+    return np.asarray(total * (source.scale / (output.scale * source.height * source.width)))
+
+
+def _averaged(source: Tensor, output: Tensor) -> float:
+    return rescaled(source, output) / (source.height * source.width)
+
+
+MAX_POOL2D = OpKind(
+    "max_pool2d",
+    _window_lowering,
+    _max_forward,
+    gradient=Gradient("max_pool2d_grad", reads_input=True),
+    propagation=passed_on,
+    reach=within,
+    rows="window",
+)
+AVG_POOL2D = OpKind(
+    "avg_pool2d",
+    _window_lowering,
+    _avg_forward,
+    gradient=Gradient("avg_pool2d_grad"),
+    propagation=passed_on,
+    reach=within_or_zero_point,
+    rows="window",
+)
+ADAPTIVE_AVG_POOL2D = OpKind(
+    "adaptive_avg_pool2d",
+    _adaptive_lowering,
+    _avg_forward,
+    gradient=Gradient("avg_pool2d_grad"),
+    propagation=passed_on,
+    reach=within_same_codes,
+)
+MEAN = OpKind(
+    "mean",
+    _mean_lowering,
+    _mean_forward,
+    gradient=Gradient("mean_grad", _averaged),
+    propagation=passed_on,
+    reach=within_or_zero_point,
+)
+
 WINDOW_ATTRS = {**KERNEL_ATTRS, **STRIDE_ATTRS, **PAD_ATTRS}
 
 SCHEMAS = (
@@ -148,6 +250,8 @@ SCHEMAS = (
         attrs={**WINDOW_ATTRS, **DILATION_ATTRS},
         keeps_qparams=True,
         tolerance=0.0,
+        quantization="max_pool2d",
+        kind=MAX_POOL2D,
     ),
     Schema(
         "avg_pool2d",
@@ -156,6 +260,8 @@ SCHEMAS = (
         _avg_integer,
         attrs={**WINDOW_ATTRS, "count_include_pad": Attr(int, 0, 0)},
         keeps_qparams=True,
+        quantization="avg_pool2d",
+        kind=AVG_POOL2D,
     ),
     Schema(
         "adaptive_avg_pool2d",
@@ -164,6 +270,8 @@ SCHEMAS = (
         _adaptive_integer,
         attrs={"output_h": Attr(int, None, 1), "output_w": Attr(int, None, 1)},
         keeps_qparams=True,
+        quantization="adaptive_avg_pool2d",
+        kind=ADAPTIVE_AVG_POOL2D,
     ),
-    Schema("mean", _mean_shape, _mean_float, _mean_integer),
+    Schema("mean", _mean_shape, _mean_float, _mean_integer, quantization="mean", kind=MEAN),
 )

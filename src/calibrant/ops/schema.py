@@ -1,17 +1,20 @@
-"""What an op is: attributes, shape rule, float reference and integer reference in one frozen row."""
+"""What an op is: attributes, shape rule, references, and the rules of every stage, in one frozen row."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.core.errors import ModelError
 from calibrant.core.qparams import QParams
+
+if TYPE_CHECKING:
+    from calibrant.ops.kind import OpKind
 
 Shape = tuple[int, ...]
 Attrs = Mapping[str, Any]
@@ -21,6 +24,7 @@ Arrays = tuple[NDArray[Any], ...]
 ShapeRule = Callable[[Attrs, Params, tuple[Shape, ...]], Shape]
 FloatReference = Callable[[Attrs, Params, Arrays], NDArray[np.float32]]
 IntegerReference = Callable[[Attrs, Params, Arrays, tuple[QParams, ...], "QParams | None"], NDArray[Any]]
+RealRule = Callable[[Attrs, tuple[Any, ...]], Any]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,12 @@ class Schema:
     not fit. `integer_reference` is None for ops that must be gone before quantization. `keeps_qparams` says that the
     output has the input's scale and zero point. `tolerance` is the relative error allowed to the float reference
     against any other float implementation; integers have none.
+
+    `quantization` is what `quantize.FakeQuantNet` does: the name of one of its steps, or, for an op that works position
+    by position, the op itself on reals (attributes, inputs), in operators and methods that numpy arrays and torch
+    tensors share. None refuses the op there.
+
+    `kind` is what a node of this op becomes in a program, None if it never gets there or leaves nothing behind.
     """
 
     name: str
@@ -57,6 +67,18 @@ class Schema:
     inputs_max: int = 1
     keeps_qparams: bool = False
     tolerance: float = 1e-5
+    quantization: str | RealRule | None = None
+    kind: OpKind | None = None
+
+    @property
+    def weighted(self) -> bool:
+        """Whether nodes become layers: with weights, a bias and accumulators."""
+        return "weight" in self.params
+
+    @property
+    def clamps(self) -> bool:
+        """Whether nodes can carry a clamp on their output."""
+        return "clamp_low" in self.attrs
 
     def complete(self, **attrs: Any) -> dict[str, Any]:
         """Attributes with the defaults filled in, for whoever builds a node.
@@ -86,6 +108,21 @@ def table(families: Iterable[Iterable[Schema]]) -> dict[str, Schema]:
                 raise ModelError(f"op '{row.name}': registered twice")
             rows[row.name] = row
     return rows
+
+
+def kinds(rows: Iterable[Schema]) -> dict[str, OpKind]:
+    """Kinds of op that the rows become in a program, by name.
+
+    Raises
+    ------
+    ModelError
+        If two rows mean different things by one name.
+    """
+    found: dict[str, OpKind] = {}
+    for row in rows:
+        if row.kind is not None and found.setdefault(row.kind.name, row.kind) is not row.kind:
+            raise ModelError(f"op '{row.name}': expected the kind '{row.kind.name}' of other rows, got another")
+    return found
 
 
 def matrix_of(shape: Shape) -> tuple[int, int, int]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 
 from calibrant.graph.graph import Graph, Node
-from calibrant.ops import clamp_bounds
+from calibrant.ops import SCHEMAS, clamp_bounds
 from calibrant.passes.edits import bypass, exchange, rebuild, uses
 
-FUSED = ("conv2d", "linear", "add", "concat")
 UNBOUNDED = {"clamp_low": -math.inf, "clamp_high": math.inf}
 
 
@@ -32,7 +31,7 @@ def fuse_clamp(graph: Graph) -> Graph:
 def _normal(node: Node) -> Node:
     if node.op == "relu":
         return node.updated(op="clamp", attrs={"low": 0.0, "high": math.inf})
-    return node.updated(attrs={**UNBOUNDED, **node.attrs}) if node.op in FUSED else node
+    return node.updated(attrs={**UNBOUNDED, **node.attrs}) if SCHEMAS[node.op].clamps else node
 
 
 def _land(graph: Graph, value: str, bounds: tuple[float, float]) -> dict[str, Node] | None:
@@ -42,7 +41,7 @@ def _land(graph: Graph, value: str, bounds: tuple[float, float]) -> dict[str, No
         return None
     if node.op in ("max_pool2d", "flatten"):
         return _land(graph, node.inputs[0], bounds)
-    if node.op not in (*FUSED, "clamp"):
+    if node.op != "clamp" and not SCHEMAS[node.op].clamps:
         return None
     low, high = (min(max(bound, bounds[0]), bounds[1]) for bound in clamp_bounds(node.attrs))
     names = ("low", "high") if node.op == "clamp" else ("clamp_low", "clamp_high")

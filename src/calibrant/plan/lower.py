@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,20 +12,14 @@ from calibrant.core.qparams import QParams
 from calibrant.core.scratch import scratch_bytes
 from calibrant.graph.graph import Graph, Node
 from calibrant.graph.verify import verify
-from calibrant.ops import clamp_codes
+from calibrant.ops import SCHEMAS, OpKind, clamp_codes
 from calibrant.ops.conv import multipliers
-from calibrant.ops.move import move_multiplier
-from calibrant.ops.pointwise import add_multipliers
-from calibrant.ops.pool import mean_multiplier
 from calibrant.plan.arena import place
 from calibrant.plan.check import check
 
 CODES = (-128, 127)
 LARGEST_INPUT = 255  # |x - z_x| of any int8 code and zero point; the C library proves its bound with the same number
 ACCUMULATOR_LIMIT = 2**31
-WINDOW_ATTRS = ("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w")
-
-Attrs = dict[str, int]
 
 
 def lower(graph: Graph) -> tuple[Program, Constants]:
@@ -46,7 +38,8 @@ def lower(graph: Graph) -> tuple[Program, Constants]:
     Raises
     ------
     ModelError
-        If the graph is not legal at its stage, or a flattened map feeds anything but linear layers.
+        If the graph is not legal at its stage, an op has no lowering rule, or a flattened map feeds anything but
+        linear layers.
     PlanError
         If an accumulator could reach 2^31 with every weight at the limit of its width.
     """
@@ -61,19 +54,19 @@ def lower(graph: Graph) -> tuple[Program, Constants]:
         if node.op == "flatten":
             continue
         source, output = tensors[ids[node.inputs[0]]], tensors[ids[node.output]]
-        layer = -1
-        if node.op in ("conv2d", "linear"):
+        layer, given = -1, node.attrs
+        if SCHEMAS[node.op].weighted:
             layer = len(layers)
             rows.append(_constants(graph, node, source, output))
             layers.append(_layer(node, source, layers))
-            attrs = _conv2d(node, layers[-1])
-        else:
-            attrs = RULES[node.op](graph, node)
-        low, high = CODES if output.bits == 32 else clamp_codes(node.attrs, _qparams(graph, node.output))
-        kind = KINDS.get(node.op, node.op)
+            given = {**node.attrs, **_kernel(layers[-1])}
+        kind, target = _kind(node), _qparams(graph, node.output)
+        shapes = tuple(graph.values[name].shape for name in node.inputs)
+        attrs = kind.lowering(given, shapes, tuple(_qparams(graph, name) for name in node.inputs), target)
+        low, high = CODES if output.bits == 32 else clamp_codes(node.attrs, target)
         attrs |= {"clamp_low": low, "clamp_high": high, "rounding": 0, "scratch_offset": 0}
-        attrs["scratch_bytes"] = scratch_bytes(kind, source, output, attrs)
-        ops.append(Op(kind, tuple(ids[name] for name in node.inputs), ids[node.output], attrs, layer))
+        attrs["scratch_bytes"] = scratch_bytes(kind.name, source, output, attrs)
+        ops.append(Op(kind.name, tuple(ids[name] for name in node.inputs), ids[node.output], attrs, layer))
     program = place(tuple(tensors), tuple(ops), tuple(layers), ids[graph.input], ids[graph.output])
     check(program)
     return program, Constants(*(np.concatenate(column) for column in zip(*rows, strict=True)))
@@ -163,51 +156,13 @@ def _layer(node: Node, source: Tensor, before: list[Layer]) -> Layer:
     )
 
 
-def _conv2d(node: Node, layer: Layer) -> Attrs:
-    kernel = {"kernel_h": layer.kernel_h, "kernel_w": layer.kernel_w, "groups": layer.groups}
-    return _window(node, kernel)
+def _kernel(layer: Layer) -> dict[str, int]:
+    return {"kernel_h": layer.kernel_h, "kernel_w": layer.kernel_w, "groups": layer.groups}
 
 
-def _window(node: Node, attrs: Mapping[str, int]) -> Attrs:
-    """Geometry with what the node leaves out at its neutral value."""
-    neutral = {name: 0 if name.startswith("pad") else 1 for name in WINDOW_ATTRS}
-    given = {name: int(node.attrs[name]) for name in WINDOW_ATTRS if name in node.attrs}
-    return {**neutral, **given, **attrs}
-
-
-def _pool(graph: Graph, node: Node) -> Attrs:
-    adaptive = node.op == "adaptive_avg_pool2d"
-    return _window(node, {"count_include_pad": int(node.attrs.get("count_include_pad", 0)), "adaptive": int(adaptive)})
-
-
-def _mean(graph: Graph, node: Node) -> Attrs:
-    _, height, width = graph.values[node.inputs[0]].shape
-    scales = _qparams(graph, node.inputs[0]).scale, _qparams(graph, node.output).scale
-    multiplier, shift = mean_multiplier(*scales, height * width)
-    return {"multiplier0": multiplier, "shift0": shift}
-
-
-def _add(graph: Graph, node: Node) -> Attrs:
-    first, second = (_qparams(graph, name).scale for name in node.inputs)
-    ratios, shift = add_multipliers(first, second, _qparams(graph, node.output).scale)
-    return {"multiplier0": ratios[0], "multiplier1": ratios[1], "shift0": shift}
-
-
-def _move(graph: Graph, node: Node) -> Attrs:
-    attrs: Attrs = {}
-    for i, name in enumerate(node.inputs):
-        multiplier, shift = move_multiplier(_qparams(graph, name), _qparams(graph, node.output))
-        attrs |= {f"multiplier{i}": multiplier, f"shift{i}": shift}
-    return attrs
-
-
-RULES: Mapping[str, Callable[[Graph, Node], Attrs]] = {
-    "max_pool2d": _pool,
-    "avg_pool2d": _pool,
-    "adaptive_avg_pool2d": _pool,
-    "mean": _mean,
-    "add": _add,
-    "concat": _move,
-    "clamp": _move,
-}
-KINDS = {"linear": "conv2d", "clamp": "rescale"}  # graph op -> op of a program, where the names differ
+def _kind(node: Node) -> OpKind:
+    kind = SCHEMAS[node.op].kind
+    if kind is None:
+        known = ", ".join(name for name, row in SCHEMAS.items() if row.kind is not None)
+        raise ModelError(f"{node.op} '{node.name}': expected an op with a lowering rule, one of {known}")
+    return kind

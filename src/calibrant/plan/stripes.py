@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 
 from calibrant.core.errors import PlanError
 from calibrant.core.program import Op, Program, Tensor, View
+from calibrant.ops import KINDS
 from calibrant.plan.accesses import inference
 from calibrant.plan.compact import compact
 from calibrant.plan.order import live
 from calibrant.plan.workload import program_macs
 
-WINDOWED = ("conv2d", "max_pool2d", "avg_pool2d")
-POINTWISE = ("add", "concat", "rescale")
+WINDOWED = tuple(name for name, kind in KINDS.items() if kind.rows == "window")
+POINTWISE = tuple(name for name, kind in KINDS.items() if kind.rows == "same")
 MOST = 16  # stripes that the search tries
 
 Rows = tuple[int, int]  # first, and one behind the last

@@ -17,8 +17,9 @@ from calibrant.core.dtype import weight_range
 from calibrant.core.errors import ModelError
 from calibrant.core.qparams import QParams
 from calibrant.graph.graph import Graph, Node
-from calibrant.ops import clamp_bounds, clamp_codes
+from calibrant.ops import SCHEMAS, clamp_bounds, clamp_codes
 from calibrant.ops.pool import mean_multiplier
+from calibrant.ops.schema import RealRule
 from calibrant.quantize.straight_through import divide_round, requantize, round_codes
 
 MAX_BIAS = 2.0**31 - 256  # the largest float32 below 2^31 with room for one rounding
@@ -230,16 +231,35 @@ class Flatten(Step):
         return inputs[0].flatten(1)
 
 
+class Elementwise(Step):
+    """An op that works position by position, by the rule of its row: on reals, so codes are scaled before and after."""
+
+    def __init__(self, node: Node, graph: Graph, rule: RealRule) -> None:
+        super().__init__(node, graph)
+        self.attrs, self.rule = node.attrs, rule
+
+    def floating(self, inputs: list[Tensor]) -> Tensor:
+        return self.clamped(self._real(inputs))
+
+    def quantized(self, inputs: list[Tensor], record: Record | None) -> Tensor:
+        return self.rescaled(
+            self._real([x * source.scale for x, source in zip(inputs, self.sources, strict=True)]), 1.0
+        )
+
+    def _real(self, inputs: list[Tensor]) -> Tensor:
+        y: Tensor = self.rule(self.attrs, tuple(inputs))
+        return y
+
+
+# by the name that rows of `ops` give under `quantization`
 STEPS: dict[str, type[Step]] = {
-    "conv2d": Weighted,
-    "linear": Weighted,
+    "weighted": Weighted,
     "max_pool2d": MaxPool,
     "avg_pool2d": AvgPool,
     "adaptive_avg_pool2d": AdaptiveAvgPool,
     "mean": Mean,
-    "add": Add,
-    "concat": Concat,
-    "clamp": Concat,
+    "sum": Add,
+    "join": Concat,
     "flatten": Flatten,
 }
 
@@ -250,13 +270,13 @@ def step(node: Node, graph: Graph) -> Step:
     Raises
     ------
     ModelError
-        If the op cannot occur from stage ``folded`` on.
+        If the row of its op has no quantization rule: it cannot occur from stage ``folded`` on.
     """
-    if node.op not in STEPS:
-        raise ModelError(
-            f"node '{node.name}': expected one of {sorted(STEPS)} at stage '{graph.stage}', got '{node.op}'"
-        )
-    return STEPS[node.op](node, graph)
+    rule = SCHEMAS[node.op].quantization
+    if rule is None:
+        known = sorted(name for name, row in SCHEMAS.items() if row.quantization is not None)
+        raise ModelError(f"{node.op} '{node.name}': expected an op with a quantization rule, one of {', '.join(known)}")
+    return STEPS[rule](node, graph) if isinstance(rule, str) else Elementwise(node, graph, rule)
 
 
 def per_channel(values: Tensor, like: Tensor, axis: int) -> Tensor:

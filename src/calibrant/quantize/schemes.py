@@ -111,7 +111,7 @@ def _is_raw(graph: Graph, node: Node) -> bool:
     """Whether a node ends the graph with raw accumulators: weighted, unclamped, read by no other."""
     return (
         node.output == graph.output
-        and node.op in ("conv2d", "linear")
+        and SCHEMAS[node.op].weighted
         and clamp_bounds(node.attrs) == (-math.inf, math.inf)
         and not graph.consumers(node.output)
     )
@@ -127,7 +127,7 @@ def _with_range(graph: Graph, name: str, ranges: Mapping[str, tuple[float, float
 
 
 def _annotated(node: Node, input_scale: float, weight_bits: int, raw: bool) -> Node:
-    if node.op not in ("conv2d", "linear"):
+    if not SCHEMAS[node.op].weighted:
         return node
     scale = weight_scales(node.params["weight"], weight_bits)
     # A channel of (almost) zero weights may carry a large bias: its scale must keep the bias code representable.

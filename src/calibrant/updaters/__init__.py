@@ -84,7 +84,7 @@ def build(artifact: Artifact, settings: FlipSettings) -> Updater:
     Raises
     ------
     DataError
-        If there is no such form, or the artifact was not prepared for it.
+        If there is no such form, the artifact was not prepared for it, or an op has no rule that the form needs.
     """
     return form(settings.form).updater.of(artifact, settings)
 

@@ -27,7 +27,7 @@ from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
 from calibrant.core.settings import FlipSettings
 from calibrant.updaters.base import AdaptableEngine, Samples, UpdateOutcome, descend
-from calibrant.updaters.channel_gradients import propagate
+from calibrant.updaters.channel_gradients import propagate, require_rules
 from calibrant.updaters.logit_distillation import distillation_error
 
 _MEAN_DECAY, _SQUARE_DECAY = _DECAYS = np.array([0.9, 0.999], np.float32)  # of Adam's two moments
@@ -105,7 +105,8 @@ class AccumulatedFlips:
 
     @classmethod
     def of(cls, artifact: Artifact, settings: FlipSettings) -> Self:
-        """For an artifact; any will do."""
+        """For an artifact; DataError where one of its ops has no propagation rule."""
+        require_rules(artifact.program)
         return cls(artifact.meaning, settings)
 
     @property
