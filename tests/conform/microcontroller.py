@@ -14,7 +14,7 @@ from emulated import INT, LONG, POINTER, Constants, Program, address, aligned, s
 from calibrant import _engine
 from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.core.settings import FlipSettings
-from calibrant.engine import _encode, _op_fields, _table
+from calibrant.engine.engine import _encode, _op_fields, _table
 from calibrant.memory.replay import ReplayBuffer
 
 ROOT = Path(__file__).parents[2]

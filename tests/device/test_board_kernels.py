@@ -14,7 +14,7 @@ from emulator import EMULATED, Results, Stream, make, need_tools
 from artifacts import make_artifact
 from calibrant import _engine
 from calibrant.core.program import Constants, Op
-from calibrant.engine import _encode, _op_fields
+from calibrant.engine.engine import _encode, _op_fields
 from calibrant.export import BOARDS, export
 from calibrant.export.sources import Kernel, kernel, root
 from conform.convolution import CASES, codes, constants_of, expected, random_conv, rng_of
