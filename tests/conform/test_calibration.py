@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def session(path: Path, artifact: Artifact, block: int = 0) -> Session:
     return Session.open(path, variant="ref", updater=updater, gate=False, upkeep=False, unlabeled=False)
 
 
-def learn(device: Device, window: Window) -> tuple[str, object]:
+def learn(device: Device, window: Window) -> tuple[str, Any]:
     assert set(device.observe(codes_of(device.artifact, window[0]), window[1])) == {"ok"}
     return device.calibrate()
 

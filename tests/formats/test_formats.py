@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from make import parts, samples, scored
 
 from calibrant import Session, load
 from calibrant.core.errors import StateError, VersionError
 from calibrant.core.rng import generator
 from calibrant.memory.store import Store
-from make import parts, samples, scored
 
 HERE = Path(__file__).parent
 FORMATS = sorted(path.parent for path in HERE.glob("*/expected.json"))

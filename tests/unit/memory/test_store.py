@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from calibrant.core.errors import BudgetError, StateError
+from calibrant.core.reports import Version
 from calibrant.core.rng import generator
 from calibrant.memory import delta_chain
 from calibrant.memory import store as store_module
@@ -40,7 +41,7 @@ def changed(parameters: Parameters, seed: int) -> Parameters:
     return weights, bias
 
 
-def commit(store: Store, old: Parameters, new: Parameters, parent: int, **metrics: object) -> object:
+def commit(store: Store, old: Parameters, new: Parameters, parent: int, **metrics: object) -> Version:
     sha = weights_sha256(*new)
     return store.commit(difference(*old, *new), parent=parent, sha256=sha, updater="flip", metrics=metrics)
 
@@ -274,7 +275,7 @@ def test_the_storage_budget_says_by_how_much():
 
 
 def test_another_process_holding_the_lock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(store_module.database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(store_module.database, "BUSY_SECONDS", 0.05)  # type: ignore[attr-defined]
     path = tmp_path / "s.db"
     with open_store(path) as store:
         other = sqlite3.connect(path, isolation_level=None)

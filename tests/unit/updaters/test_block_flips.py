@@ -23,7 +23,7 @@ def _updated(artifact, drifted, entries, steps=40, **settings):
     engine = Engine(artifact.program, artifact.constants)
     told = replace(artifact.settings, fraction_max=0.3, **settings)
     updater = BlockFlips(artifact.program, artifact.constants, artifact.feedback, told, entries)
-    return engine, updater.update(engine, *drifted, np.ones(len(drifted[1]), np.int64), steps)
+    return engine, updater.update(engine, *drifted, np.ones(len(drifted[1]), np.int64), steps)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("entries", [1, 4, 7, 1000])

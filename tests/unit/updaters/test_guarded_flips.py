@@ -37,7 +37,7 @@ def _updated(artifact, drifted, **settings):
     updater = GuardedFlips(
         artifact.program, artifact.constants, artifact.feedback, replace(artifact.settings, **settings)
     )
-    return engine, updater.update(engine, *drifted, np.ones(len(drifted[1]), np.int64), updater.settings.steps)
+    return engine, updater.update(engine, *drifted, np.ones(len(drifted[1]), np.int64), updater.settings.steps)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("form", ["pooled", "taps"])
