@@ -1,4 +1,4 @@
-"""Is this tree slower than a commit? Both are measured in turns on one core; fails where one number grew by more than 3 %.
+"""Is this tree slower than a commit? Both are measured in turns on one core; fails where a number grew by over 3 %.
 
     .venv/bin/python benchmarks/compare.py main
     .venv/bin/python benchmarks/compare.py HEAD~3 --rounds 15 --limit 1.05 --json

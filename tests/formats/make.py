@@ -1,4 +1,4 @@
-"""Makes the files beside it: an artifact, states of it, and `expected.json`, what the code that wrote them says of them.
+"""Makes a folder of files: an artifact, states of it, and `expected.json`, what the code that wrote them says of them.
 
 Files are only ever added: those of one format are made once, by the last code that writes it, and every later release
 must open them (`test_formats.py`). This script uses the public surface alone, so that it runs with whatever code is
@@ -6,9 +6,9 @@ installed. In a checkout of the release whose format is about to change, into a 
 
     python make.py 2
 
-The states tell: `labeled` a device that drifts, learns, is lied to, goes back and waits for labels; `unlabeled` one that
-ends with a version that no label vouches for; `samples` is `labeled` as a release wrote it that kept no samples (it is
-cut down, for no code of that time is left that opens artifacts of today).
+The states tell: `labeled` a device that drifts, learns, is lied to, goes back and waits for labels; `unlabeled` one
+that ends with a version that no label vouches for; `samples` one that learned as long as a release kept no samples (it
+is cut down, for no code of that time is left that opens artifacts of today).
 """
 
 from __future__ import annotations
