@@ -28,7 +28,7 @@ class Draft:
         self.slices: list[Slice] = []
 
     def buffer(self, name: str, shape: Sequence[int], dtype: str = "float32") -> int:
-        self.buffers.append(Buffer(name, *shape, dtype))
+        self.buffers.append(Buffer(name, *shape, dtype))  # type: ignore[call-arg]
         return len(self.buffers) - 1
 
     def like(self, name: str, tensor: int, dtype: str = "float32") -> int:
@@ -74,7 +74,7 @@ class Draft:
         logits = self.program.output if head == "int8" else self.logits
         rng = np.random.default_rng(self.program.channel_count)
         drawn = [rng.uniform(0.5, 2, self.program.channel_count).astype(np.float32) for _ in range(3)]
-        planned = Training(
+        planned = Training(  # type: ignore[call-arg]
             tuple(self.buffers), tuple(steps), tuple(self.slices), self.program.input, logits, head,
             *drawn, np.full(self.buffers[logits].elements, 1e-4, np.float32), tuple(offsets), arena,
         )  # fmt: skip

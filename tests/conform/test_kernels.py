@@ -215,18 +215,18 @@ def test_scratch_formula_is_the_same_in_c_and_python():
     rng = rng_of("scratch")
     for _ in range(200):
         c_in, c_out = (int(c) for c in rng.integers(1, 5, 2) * 4)
-        tensors = [Tensor("t", *(int(v) for v in rng.integers(1, 40, 2)), c, 1.0, 0) for c in (c_in, c_out)]
+        tensors = [Tensor("t", *(int(v) for v in rng.integers(1, 40, 2)), c, 1.0, 0) for c in (c_in, c_out)]  # type: ignore[call-arg]
         names = ("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w")
         attrs = {name: int(rng.integers(1, 9)) for name in names} | {"groups": int(rng.choice([1, 2, 4, c_in]))}
         kind = str(rng.choice(_engine.KINDS))
         fields = dict.fromkeys(_engine.OP_FIELDS, 0) | attrs | {"kind": _engine.KINDS.index(kind)}
         op = np.array([fields[name] for name in _engine.OP_FIELDS], np.int32)
         records = [np.array([t.height, t.width, t.channels, 0, 8, 0], np.int32) for t in tensors]
-        assert _engine.scratch_bytes(op, *records) == scratch_bytes(kind, *tensors, attrs)
+        assert _engine.scratch_bytes(op, *records) == scratch_bytes(kind, *tensors, attrs)  # type: ignore[call-arg]
 
 
 def tensor(name, x, q):
-    return Tensor(name, *x.shape[1:], q.scale, q.zero_point)
+    return Tensor(name, *x.shape[1:], q.scale, q.zero_point)  # type: ignore[call-arg]
 
 
 def reference(op, attrs, arrays, qparams, output):

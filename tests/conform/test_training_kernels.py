@@ -308,8 +308,8 @@ def test_mean(channels):
 
 def pool_gradient(kind, x, outputs, attrs):
     """x's codes, the output's gradient, and the input's: one sample, one pool; twice it where it is accumulated."""
-    source = Tensor("x", *x.shape[1:], 0.1, 12)
-    program = one_op(kind, source, Tensor("y", *outputs, x.shape[3], 0.1, 12), attrs)
+    source = Tensor("x", *x.shape[1:], 0.1, 12)  # type: ignore[call-arg]
+    program = one_op(kind, source, Tensor("y", *outputs, x.shape[3], 0.1, 12), attrs)  # type: ignore[call-arg]
     draft = Draft(program)
     draft.forward()
     _, g = draft.head(CLASSES)

@@ -215,7 +215,7 @@ def test_weights_outside_their_width_are_refused(bits):
 
 def test_a_sum_that_could_overflow_is_refused():
     with pytest.raises(PlanError, match="layer 0: a sum of products"):
-        Engine(Conv((70000, 1), (1, 1)).program(), Constants(np.zeros(70000, np.int8), *[np.ones(1, np.int32)] * 3,
+        Engine(Conv((70000, 1), (1, 1)).program(), Constants(np.zeros(70000, np.int8), *[np.ones(1, np.int32)] * 3,  # type: ignore[call-arg]
                                                              np.ones(1, np.float32)))  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from programs import Conv
 
 
 def layer(c_out, c_in, groups=1, kernel=(1, 1)):
-    return Layer("c", 8, c_out, *kernel, c_in, groups, 0, 0, 0)
+    return Layer("c", 8, c_out, *kernel, c_in, groups, 0, 0, 0)  # type: ignore[call-arg]
 
 
 def test_names_mean_schemes():

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_report import result, row
+from test_tables import result, row
 
 from calibrant.bench.qcore import options
 from calibrant.bench.reports import page

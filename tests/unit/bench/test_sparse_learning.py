@@ -50,7 +50,7 @@ def test_two_parts_compute_what_the_whole_does(network, samples):
 
 def test_a_cut_that_several_tensors_cross_is_refused(network):
     with pytest.raises(ValueError, match="cut before op 5: expected one tensor to cross, got 2"):
-        cut(*network, 5)
+        cut(*network, 5)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_judges_for_tuning_train_nobody(folder, tmp_path):
     plain, held = row.load(folder, about), row.load(folder, replace(about, held=True))
     assert (plain.pixels == held.pixels).all()
     assert plain.test.tobytes() != held.test.tobytes()
-    trained = {image.tobytes() for image in row.codes(held.pixels, held.size)}
+    trained = {image.tobytes() for image in row.codes(held.pixels, held.size)}  # type: ignore[attr-defined]
     assert not trained & {image.tobytes() for image in held.test}
 
 

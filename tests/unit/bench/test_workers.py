@@ -72,7 +72,7 @@ def test_stopping_early_stops_the_children():
     with workers.crew("local", 2) as crew:
         running = crew(where, list(range(50)))
         next(running)
-        running.close()
+        running.close()  # type: ignore[attr-defined]
     for child in multiprocessing.active_children():
         child.join(10)
         assert not child.is_alive()

@@ -48,8 +48,8 @@ def test_weights_go_channels_last() -> None:
         (72, 7, 7, 7, 7),
         strict=True,
     ):
-        assert array.shape == (count,)
-        assert array.flags.c_contiguous
+        assert array.shape == (count,)  # type: ignore[attr-defined]
+        assert array.flags.c_contiguous  # type: ignore[attr-defined]
 
 
 def test_multipliers_and_raw_output() -> None:

@@ -136,11 +136,11 @@ def test_the_checker_follows_rows() -> None:
         check(views(offsets=(0, 32, 0, 32, 32, 64)), 16)
     tensors = views().tensors
     with pytest.raises(PlanError, match="rows that 'y' has"):
-        check(views(tensors=(*tensors[:5], replace(tensors[5], row=3))), 16)
+        check(views(tensors=(*tensors[:5], replace(tensors[5], row=3))), 16)  # type: ignore[call-arg]
     with pytest.raises(PlanError, match="tensor that is no view, got 2"):
-        check(views(tensors=(*tensors[:5], replace(tensors[5], parent=2))), 16)
+        check(views(tensors=(*tensors[:5], replace(tensors[5], parent=2))), 16)  # type: ignore[call-arg]
     with pytest.raises(PlanError, match="tensor that is no view, got 2"):
-        compact(views(tensors=(*tensors[:5], replace(tensors[5], parent=2))))
+        compact(views(tensors=(*tensors[:5], replace(tensors[5], parent=2))))  # type: ignore[call-arg]
 
 
 def test_choice_within_a_limit_saves_work() -> None:

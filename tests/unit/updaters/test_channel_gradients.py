@@ -101,7 +101,7 @@ def test_a_clamp_passes_the_share_that_is_active():
     tensors = (*tensors[:3], Tensor("y", 1, 1, 2, 1.0, 0), tensors[4])
     program = Program(tensors, ops, layers, 0, 4, (0,) * 5, 0)
     weights = np.concatenate([constants.weights, np.array([1, 0, 0, 1], np.int8)])
-    constants = Constants(weights, *[np.zeros(7, np.int32)] * 3, np.ones(7, np.float32))
+    constants = Constants(weights, *[np.zeros(7, np.int32)] * 3, np.ones(7, np.float32))  # type: ignore[call-arg]
     active = np.array([[4, 4, 4, 0, 1, 1, 1]] * 6, np.int32)
     observation = Observation(np.zeros((6, 2), np.int32), active, np.zeros((6, 7), np.int32))
     first, second, third = propagate(program, constants, weights, observation, error)
