@@ -103,10 +103,12 @@ def _flip(role: str, folder: Path) -> contest.Contest:
     import numpy as np
 
     from calibrant import artifact
+    from calibrant.core.parameters import Parameters
     from calibrant.core.window import encode
     from calibrant.engine import Engine
     from calibrant.policy.verification import importance
     from calibrant.updaters import build
+    from calibrant.updaters.base import Samples, evaluate
 
     imported = contest.resident("VmRSS")
     model = artifact.read(_artifact(folder))
@@ -116,13 +118,14 @@ def _flip(role: str, folder: Path) -> contest.Contest:
     labels = np.concatenate([y, model.coreset.y])
 
     def fresh() -> Callable[[], object]:
-        engine.load(Parameters(weights=model.constants.weights, bias=model.constants.bias))
+        engine.load(Parameters.of(model.constants))
         updater = build(model, settings)
         counts = importance(len(y), np.ones(len(model.coreset.y), np.bool_), updater.balanced)
 
         def window() -> object:
             codes = encode(x, model.program.tensors[model.program.input], model.preprocess, model.input_shape)
-            return updater.update(engine, np.concatenate([codes, model.coreset.x]), labels, counts, STEPS)
+            samples = Samples(np.concatenate([codes, model.coreset.x]), labels, counts)
+            return updater.update(engine, samples, evaluate(engine, samples, model.meaning), STEPS)
 
         return window
 

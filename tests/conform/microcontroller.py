@@ -17,7 +17,8 @@ from calibrant import _engine
 from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.core.settings import FlipSettings
 from calibrant.core.window import encode
-from calibrant.engine.engine import _encode, _op_fields, _table
+from calibrant.engine import native
+from calibrant.engine.engine import _op_fields
 from calibrant.memory.replay import ReplayBuffer
 
 ROOT = Path(__file__).parents[2]
@@ -132,11 +133,12 @@ class Device:
         pool = ReplayBuffer.of(artifact.coreset)
         limits = {**THRESHOLDS, **artifact.thresholds}
         self.elements = program.tensors[program.input].elements
-        tensors = _table([_encode(vars(t) | {"offset": at}, _engine.TENSOR_FIELDS, "") for t, at in
+        tensors = native.table([native.encode(vars(t) | {"offset": at}, _engine.TENSOR_FIELDS, "") for t, at in
                           zip(program.tensors, program.offsets, strict=True)], len(_engine.TENSOR_FIELDS))  # fmt: skip
-        layers = _table([_encode(vars(n), _engine.LAYER_FIELDS, "") for n in program.layers], len(_engine.LAYER_FIELDS))
-        ops = _table(
-            [_encode(_op_fields(o, i), _engine.OP_FIELDS, "") for i, o in enumerate(program.ops)],
+        rows = [native.encode(vars(layer), _engine.LAYER_FIELDS, "") for layer in program.layers]
+        layers = native.table(rows, len(_engine.LAYER_FIELDS))
+        ops = native.table(
+            [native.encode(_op_fields(o, i), _engine.OP_FIELDS, "") for i, o in enumerate(program.ops)],
             len(_engine.OP_FIELDS),
         )
         self.weights, self.bias = np.zeros_like(constants.weights), np.zeros_like(constants.bias)

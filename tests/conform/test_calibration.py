@@ -48,7 +48,7 @@ def stream(artifact: Artifact, sizes: Sequence[int] = (45, 1, 7, 91, 60)) -> lis
 
 def session(path: Path, artifact: Artifact, block: int = 0) -> Session:
     write(path, artifact)
-    parts = artifact.program, artifact.constants, artifact.feedback, artifact.settings
+    parts = artifact.meaning, artifact.feedback, artifact.settings
     updater = BlockFlips(*parts, entries=block) if block else None
     return Session.open(path, variant="ref", updater=updater, gate=False, upkeep=False, unlabeled=False)
 

@@ -20,6 +20,7 @@ from calibrant.pipeline import torch_model
 from calibrant.quantize import to_integer
 from calibrant.updaters.guarded_flips import GuardedFlips
 from calibrant.zoo.omniscale_cnn import OmniScaleCNN
+from updating import update
 
 CLASSES, SAMPLES = 3, 30
 
@@ -91,7 +92,7 @@ def test_numpy_and_c_are_equal(name: str, bits: int) -> None:
         artifact.preprocess.apply(x).reshape(SAMPLES, *codes.shape[1:])
     )
     updater = GuardedFlips(artifact.meaning, artifact.feedback, FlipSettings(form="pooled"))
-    outcome = updater.update(engine, np.moveaxis(entry, 1, -1).copy(), y, np.ones(SAMPLES, np.int64), 6)
+    outcome = update(updater, engine, np.moveaxis(entry, 1, -1).copy(), y, 6)
     assert outcome.flips > 0
     assert outcome.loss_after < outcome.loss_before
     layers = {layer.name: layer for layer in artifact.program.layers}

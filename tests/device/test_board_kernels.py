@@ -14,7 +14,8 @@ from emulator import EMULATED, Results, Stream, make, need_tools
 from artifacts import make_artifact
 from calibrant import _engine
 from calibrant.core.program import Constants, Op
-from calibrant.engine.engine import _encode, _op_fields
+from calibrant.engine.engine import _op_fields
+from calibrant.engine.native import encode
 from calibrant.export import BOARDS, export
 from calibrant.export.sources import Kernel, kernel, root
 from conform.convolution import CASES, codes, constants_of, expected, random_conv, rng_of
@@ -50,9 +51,9 @@ def conv_cases() -> Iterator[tuple[Conv, bool]]:
 def record(depthwise: bool, conv: Conv, op: Op) -> np.ndarray:
     """A kernel_case of kernels.c."""
     program = conv.program()
-    rows = [_encode(vars(t) | {"offset": 0}, _engine.TENSOR_FIELDS, "") for t in program.tensors]
-    rows.append(_encode(vars(program.layers[0]), _engine.LAYER_FIELDS, ""))
-    rows.append(_encode(_op_fields(op, 0), _engine.OP_FIELDS, ""))
+    rows = [encode(vars(t) | {"offset": 0}, _engine.TENSOR_FIELDS, "") for t in program.tensors]
+    rows.append(encode(vars(program.layers[0]), _engine.LAYER_FIELDS, ""))
+    rows.append(encode(_op_fields(op, 0), _engine.OP_FIELDS, ""))
     return np.concatenate([[depthwise], *rows]).astype("<i4")
 
 

@@ -40,7 +40,7 @@ def windows(artifact: Artifact, count: int = WINDOWS) -> list[tuple[np.ndarray, 
 def open_session(artifact: Artifact, folder: Path, block: int | None = None) -> Session:
     """As firmware works: guarded flips, no gate, no upkeep of the coreset, labeled samples only."""
     write(folder / "model.cal", artifact)
-    parts = artifact.program, artifact.constants, artifact.feedback, artifact.settings
+    parts = artifact.meaning, artifact.feedback, artifact.settings
     updater = BlockFlips(*parts, entries=block) if block else GuardedFlips(*parts)
     return Session.open(folder / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False, variant="ref")
 

@@ -3,9 +3,10 @@
 import pytest
 
 from artifacts import make_sparse_artifact
+from calibrant import updaters
 from calibrant.artifact.read import parse
 from calibrant.artifact.write import to_bytes
-from calibrant.core.errors import ManifestError, PlanError
+from calibrant.core.errors import DataError, ManifestError, PlanError
 from calibrant.engine import Engine, Trainer
 from tampering import with_manifest
 
@@ -70,5 +71,6 @@ def test_what_would_leave_its_memory_is_refused_before_it_runs(raw, edit):
 
 
 def test_the_form_sparse_needs_a_step(raw):
-    with pytest.raises(ManifestError, match="'training': expected the step that the form 'sparse' runs, got none"):
-        parse(with_manifest(raw, lambda m: m.pop("training")), "har.cal", None)
+    artifact = parse(with_manifest(raw, lambda m: m.pop("training")), "har.cal", None)
+    with pytest.raises(DataError, match="updater sparse: the artifact has no training step"):
+        updaters.build(artifact, artifact.settings)

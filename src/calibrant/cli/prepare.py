@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from calibrant.pipeline.torch_model import Prepared
 
-FORMS = ("accumulated", "pooled", "taps", "blocks", "sparse")
 
 INTEGER_SUFFIX = ".npz"
 
@@ -226,11 +225,12 @@ def _widths(bits: int, compare: str) -> list[int]:
 def _check_choices(coreset_rule: str, coreset_bits: int, form: str) -> None:
     """What would only be found wrong after the long work."""
     from calibrant.coreset import RULES
+    from calibrant.updaters import FORMS
 
     for option, given, allowed in (
         ("--coreset-rule", coreset_rule, tuple(RULES)),
         ("--coreset-bits", str(coreset_bits), ("8", "4")),
-        ("--form", form, FORMS),
+        ("--form", form, tuple(FORMS)),
     ):
         if given not in allowed:
             raise ModelError(f"{option}: expected one of {', '.join(allowed)}, got '{given}'")

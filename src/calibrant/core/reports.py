@@ -1,30 +1,10 @@
-"""What a user is told: the outcome of an update, the report on a window, a row of the history."""
+"""What a user is told: the report on a window, a row of the history."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class UpdateOutcome:
-    """What an updater did to the engine's weights on one window, before verification.
-
-    `steps` tried, `accepted` kept, mean loss on window + coreset before and after, `flips` = weights that now differ.
-    `misses` int64[N]: how often a candidate got a sample wrong that the weights it came from got right.
-    """
-
-    updater: str
-    steps: int
-    accepted: int
-    loss_before: float
-    loss_after: float
-    flips: int
-    misses: NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ from calibrant.core.window import check_window, encode
 from calibrant.engine import Engine
 from calibrant.graph.graph import Graph
 from calibrant.policy.feature_distance import DISTANCE_ONE, Features, nearest
+from calibrant.updaters import defaults
+from calibrant.updaters import form as row
 
 Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
 Progress = Callable[[str, int, int], None]
 
 _BATCH = 256
-_SPARSE_RATE, _SPARSE_PASSES = 0.05, 10  # 0.06 was ahead of 0.02 on 2 to 1, 4 to 3 and 6 to 5 of DSA and USC-HAD
-_BLOCK_STEPS, _BLOCK_FRACTION = 80, 0.3  # a block is small: more steps, and more of it at once
 _TWO_BIT_RATE = 3e-3  # where a code is as large as the weights, small steps take too long
 _USUAL_WEIGHT = 0.05  # root mean square of the weights that rates were chosen for
 
@@ -142,7 +142,7 @@ def prepare(
     quantize.finetune(net, standardized, y, epochs=epochs, seed=seed, progress=progress)
     learned = feedback.learn(net, standardized, y, seed=seed, progress=progress)
     program, constants = plan.lower(quantize.to_integer(net))
-    step = training_step(program, constants, scheme) if form == "sparse" else None
+    step = training_step(program, constants, scheme) if row(form).needs_training else None
     engine = Engine(program, constants)
     need = coresets.RULES[coreset_rule].needs
     if need == "misses" and misses is None:
@@ -286,9 +286,4 @@ def settings(form: str, steps: int | None, bits: int, weight: float = _USUAL_WEI
     """What a device adapts with by default, by form, weight bits and size of most weights; `steps` instead of the
     form's own. Adam moves large and small weights alike, so small ones ask for a smaller rate."""
     usual = _TWO_BIT_RATE if bits == 2 else FlipSettings.rate
-    chosen = FlipSettings(form=form, rate=float(f"{usual * min(1.0, weight / _USUAL_WEIGHT):.2g}"))
-    if form == "sparse":
-        chosen = replace(chosen, rate=_SPARSE_RATE, steps=_SPARSE_PASSES)
-    if form == "blocks":
-        chosen = replace(chosen, steps=_BLOCK_STEPS, fraction_max=_BLOCK_FRACTION)
-    return chosen if steps is None else replace(chosen, steps=steps)
+    return defaults(form, float(f"{usual * min(1.0, weight / _USUAL_WEIGHT):.2g}"), steps)

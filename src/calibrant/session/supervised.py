@@ -137,9 +137,11 @@ def _remembering(samples: Samples, evaluation: Evaluation, held: NDArray[np.int6
     """What is remembered of the samples, and of those just learned from what they gave then."""
     if samples.remembered is None:
         return None
-    fresh = np.isnan(samples.remembered).all(axis=1)
-    fresh[held] = False
-    return np.where(fresh[:, None], evaluation.scores, samples.remembered)
+    fresh = np.flatnonzero(np.isnan(samples.remembered).all(axis=1))
+    learned = np.setdiff1d(fresh, held)
+    remembered = samples.remembered.copy()
+    remembered[learned] = evaluation.scores[learned]
+    return remembered
 
 
 def _decide(outcome: UpdateOutcome, start: Evaluation, fault: str | None, held: bool) -> Decision:

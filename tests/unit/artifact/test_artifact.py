@@ -149,7 +149,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(artifact: Artifact, ar
         ({"classes": ("a", "b", "c\n")}, "printable"),
         ({"input_shape": (3, 9)}, "input_shape"),
         ({"input_shape": ()}, "input_shape"),
-        ({"settings": FlipSettings(form="guess")}, "form"),
+        ({"settings": FlipSettings(form="a guess")}, "form"),
         ({"settings": FlipSettings(fraction=0.0)}, "fraction"),
         ({"thresholds": {"coreset_drop": float("nan")}}, "coreset_drop"),
     ],

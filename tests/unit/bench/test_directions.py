@@ -18,8 +18,9 @@ from calibrant.core.window import encode
 from calibrant.engine import Engine
 from calibrant.pipeline import float_training
 from calibrant.updaters.accumulated_flips import AccumulatedFlips
-from calibrant.updaters.base import Evaluation, Samples
+from calibrant.updaters.base import Samples, evaluate
 from deployments import deployment
+from updating import update
 
 
 @pytest.fixture(autouse=True)
@@ -45,19 +46,15 @@ def settings(small):
 
 def updated(small, updater):
     engine, codes = Engine(small.prepared.artifact.program, small.prepared.artifact.constants), encoded(small)
-    importance = np.ones(len(codes), np.int64)
-    return engine, updater.update(engine, codes, small.target[1], importance, updater.settings.steps)
+    return engine, update(updater, engine, codes, small.target[1])
 
 
 def observed(small, importance):
-    """An engine at the artifact's weights, weighted samples, and what they give."""
-    program, constants = small.prepared.artifact.program, small.prepared.artifact.constants
-    engine, samples = Engine(program, constants), Samples(encoded(small), small.target[1], importance)
-    return (
-        engine,
-        Evaluation.of(engine, engine.parameters.weights, engine.parameters.bias, samples, program, constants),
-        samples,
-    )
+    """An engine at the artifact's weights, what they give on weighted samples, and these."""
+    artifact = small.prepared.artifact
+    engine = Engine(artifact.program, artifact.constants)
+    samples = Samples(encoded(small), small.target[1], importance)
+    return engine, evaluate(engine, samples, artifact.meaning), samples
 
 
 def test_true_directions_lower_the_loss_and_random_ones_do_not(small):
@@ -79,7 +76,7 @@ def test_true_directions_lower_the_loss_and_random_ones_do_not(small):
 
 def test_random_directions_repeat_by_seed(small):
     weights = [
-        updated(small, RandomFlips(small.prepared.artifact, settings(small), seed=seed))[0].weights.tobytes()
+        updated(small, RandomFlips(small.prepared.artifact, settings(small), seed=seed))[0].parameters.weights.tobytes()
         for seed in (0, 0, 1)
     ]
     assert weights[0] == weights[1] != weights[2]

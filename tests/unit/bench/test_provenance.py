@@ -10,8 +10,11 @@ from calibrant.bench.sparse import jobs as sparse
 # What decides no row: it only runs, shows or serves the rest, or belongs to other commands.
 BESIDE = {
     *("bench/__init__", "bench/qcore/__init__", "bench/qcore/options", "bench/qcore/protocol", "bench/qcore/jobs"),
-    *("bench/cluster", "bench/job", "bench/pictures", "bench/placement", "bench/provenance"),
-    *("bench/report", "bench/results", "bench/sheet", "bench/workers", "bench/workspace"),
+    *(
+        f"bench/harness/{name}"
+        for name in ("__init__", "cluster", "job", "provenance", "sheet", "workers", "workspace")
+    ),
+    *(f"bench/reports/{name}" for name in ("__init__", "label_placement", "page", "plots", "tables")),
     *(
         f"bench/sparse/{name}"
         for name in ("__init__", "jobs", "options", "plots", "protocol", "rates", "search", "table")

@@ -98,7 +98,7 @@ def test_accumulators_and_head_can_be_kept_and_put_back():
     x, y = batch(3)
     trainer = trainer_of("float32")
     trainer.step(x, y, RATE)
-    other = Trainer(Engine(PROGRAM, replace(CONSTANTS, weights=trainer.engine.parameters.weights, bias=trainer.engine.parameters.bias)),
+    other = Trainer(Engine(PROGRAM, replace(CONSTANTS, **trainer.engine.parameters)),
                     TRAININGS["float32"])  # fmt: skip
     other.accumulators = trainer.accumulators
     other.head_weight, other.head_bias = trainer.head_weight, trainer.head_bias

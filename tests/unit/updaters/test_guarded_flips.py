@@ -16,7 +16,7 @@ from calibrant.core.program import Layer
 from calibrant.core.rng import generator
 from calibrant.core.settings import FlipSettings
 from calibrant.engine import Engine
-from calibrant.updaters import guarded_flips
+from calibrant.updaters import base, guarded_flips
 from calibrant.updaters.guarded_flips import GuardedFlips, _Gradient, _normalized, flip, shift_bias
 from updating import update
 
@@ -157,7 +157,7 @@ def test_bias_moves_by_one_step_and_saturates():
 
 def test_misses_count_what_a_candidate_loses(small_artifact, drifted, monkeypatch):
     evaluated = []
-    evaluate = guarded_flips.evaluate
+    evaluate = base.evaluate
 
     def spy(*args):
         evaluated.append(evaluate(*args))
