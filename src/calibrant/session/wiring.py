@@ -1,4 +1,4 @@
-"""From an artifact and a user's wishes to the parts of a session, each made once and told what it needs."""
+"""From an artifact and what a user asks for to the parts of a session, each made once and told what it needs."""
 
 from __future__ import annotations
 
