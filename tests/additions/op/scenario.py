@@ -70,5 +70,5 @@ for number, sample in enumerate(codes.transpose(0, 2, 3, 1)[:8]):
     trainer.step(np.ascontiguousarray(sample[None]), np.array([number % 3]), rate=2.0)
     reference.step(sample, number % 3, rate=2.0)
     reference.commit(carry=True)
-assert np.array_equal(engine.weights, reference.weights)
-assert not np.array_equal(engine.weights, constants.weights)
+assert np.array_equal(engine.parameters.weights, reference.weights)
+assert not np.array_equal(engine.parameters.weights, constants.weights)

@@ -11,7 +11,6 @@ from torch import nn
 from calibrant import updaters
 from calibrant.bench.baselines import RandomFlips, TrueFlips, decode
 from calibrant.core.errors import DataError
-from calibrant.core.fmath import LOSS_ONE
 from calibrant.core.qparams import QParams
 from calibrant.core.rng import generator
 from calibrant.core.window import encode
@@ -98,7 +97,7 @@ def test_true_directions_are_those_of_the_network(small):
         kernel = next(expected).reshape(layer.c_out, -1, layer.kernel_h, layer.kernel_w).permute(0, 2, 3, 1)
         np.testing.assert_allclose(weights[layer.weight_slice], kernel.numpy().ravel(), rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(bias[layer.channel_slice], next(expected).numpy(), rtol=1e-3, atol=1e-5)
-    assert mean.item() == pytest.approx(state.loss / LOSS_ONE / samples.importance.sum(), rel=1e-3)
+    assert mean.item() == pytest.approx(samples.loss(state) / samples.mass, rel=1e-3)
 
 
 def test_true_directions_cost_what_back_propagation_keeps(small):
