@@ -10,7 +10,8 @@ keeps what was learned on the server, and outputs towards what they were (`updat
 The signals come from channel sums (`updaters.channel_gradients`), the gradient from one more forward sweep
 (`Engine.taps`): no map is stored. Sums are integers. Moments and residuals are float32 and only ever meet values of
 their own weight, in operations that IEEE 754 rounds alike everywhere, so the same samples give the same flips on every
-machine and in any order."""
+machine and in any order.
+"""
 
 from __future__ import annotations
 

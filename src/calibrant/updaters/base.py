@@ -1,5 +1,6 @@
 """What every updater is and does: it moves an engine's parameters, a step at a time, by what samples with labels
-say."""
+say.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Calibrant's own (docs/flow.md, section 7): the gradient of `updaters.guarded_flips` of one block only, summed while the
 samples run and used at once, without momentum. A microcontroller holds a sum an entry of the block and a bit a weight
-of it."""
+of it.
+"""
 
 from __future__ import annotations
 
