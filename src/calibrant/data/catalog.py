@@ -6,10 +6,11 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from calibrant.core.errors import DataError
-from calibrant.data import cifar10, dsa, usc_had
+from calibrant.data import cifar10, dsa, fsdd, gas_drift, tabular, usc_had
 from calibrant.data.corruption import SEVERITIES
 from calibrant.data.domain import Domain
 
@@ -20,19 +21,29 @@ class DataSet:
 
     `rank` is that of one sample: 2 for series [channels, time], 3 for images [channels, height, width]. `load` takes
     the files of one subject, its number and its name. `files` names them within the data set's folder, ``{}`` standing
-    for the subject's number; without it the files hold the subjects `numbers` together.
+    for the subject's number; without it the files hold the subjects `numbers` together. `folder` is where they lie, if
+    not in one of the data set's own name.
     """
 
     rank: int
     load: Callable[[tuple[Path, ...], int, str], Domain]
     files: tuple[str, ...] = ("subject{}.npz",)
     numbers: tuple[int, ...] | None = None
+    folder: str | None = None
+
+
+def _tabular(dataset: str, files: tuple[Path, ...], part: int, name: str) -> Domain:
+    return tabular.load(dataset, files[0], part, name)
 
 
 DATASETS: Mapping[str, DataSet] = {
     "dsa": DataSet(2, lambda files, _, name: dsa.load(files[0], name)),
     "usc_had": DataSet(2, lambda files, _, name: usc_had.load(files[0], name)),
     "cifar10": DataSet(3, cifar10.load, cifar10.FILES, SEVERITIES),
+    "fsdd": DataSet(2, fsdd.load, fsdd.FILES, tuple(range(1, 1 + len(fsdd.SPEAKERS)))),
+    "gas_drift": DataSet(2, gas_drift.load, gas_drift.FILES, gas_drift.BATCHES),
+    "elec2": DataSet(2, partial(_tabular, "elec2"), ("elec2.npz",), tabular.PARTS, "streams"),
+    "weather": DataSet(2, partial(_tabular, "weather"), ("weather.npz",), tabular.PARTS, "streams"),
 }
 
 
@@ -62,11 +73,13 @@ def load(dataset: str, folder: str | Path, subject: int) -> Domain:
 
     Parameters
     ----------
-    dataset : {"dsa", "usc_had", "cifar10"}
+    dataset : str
+        A key of `DATASETS`.
     folder : path
         The data folder, with one folder per data set.
     subject : int
-        One of :func:`subjects`; of ``cifar10`` the severity of the corruption, 0 to 5.
+        One of :func:`subjects`; of ``cifar10`` the severity of the corruption, 0 to 5; of ``fsdd`` a
+        speaker, of ``gas_drift`` a batch, of ``elec2`` and ``weather`` a half.
 
     Raises
     ------
@@ -103,7 +116,7 @@ def _files(dataset: str, folder: str | Path, subject: int) -> tuple[Path, ...]:
 def _folder(dataset: str, folder: str | Path) -> Path:
     if dataset not in DATASETS:
         raise DataError(f"data set: expected one of {', '.join(DATASETS)}, got '{dataset}'")
-    root = Path(folder) / dataset
+    root = Path(folder) / (DATASETS[dataset].folder or dataset)
     if not root.is_dir():
         raise DataError(f"data set {dataset}: expected a folder at {root}, got none")
     return root

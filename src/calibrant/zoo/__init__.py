@@ -12,6 +12,7 @@ from torch import nn
 from calibrant.core.errors import ModelError
 from calibrant.zoo.cnn import CNN
 from calibrant.zoo.inception_time import InceptionTime
+from calibrant.zoo.mlp import MLP
 from calibrant.zoo.omniscale_cnn import OmniScaleCNN
 from calibrant.zoo.resnet18 import ResNet18
 from calibrant.zoo.small_cnn import SmallCNN
@@ -38,6 +39,7 @@ class Network:
 
 NETWORKS: Mapping[str, Network] = {
     "cnn": Network(CNN, 2),
+    "mlp": Network(MLP, 2),
     "inception_time": Network(InceptionTime, 2),
     "omniscale_cnn": Network(OmniScaleCNN, 2, ("length",)),
     "small_cnn": Network(SmallCNN, 3),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from calibrant.bench.baselines.a_gem import GradientMemory
 from calibrant.bench.baselines.bn import BatchNormStatistics, normalized_layers
 from calibrant.bench.baselines.bp import BackPropagation, BiasOnly
+from calibrant.bench.baselines.bp_replay import GenerousReplay
 from calibrant.bench.baselines.camel import StreamCoreset
 from calibrant.bench.baselines.codes import decode
 from calibrant.bench.baselines.derpp import DarkReplay
@@ -20,6 +21,7 @@ from calibrant.bench.baselines.tuned import tuned
 
 LEARNERS: Mapping[str, Callable[..., Learner]] = {
     "bp": BackPropagation,
+    "bp-replay": GenerousReplay,
     "er": ExperienceReplay,
     "derpp": DarkReplay,
     "er-ace": AsymmetricReplay,

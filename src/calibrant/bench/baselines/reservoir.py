@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from calibrant.core.errors import DataError
@@ -14,10 +15,12 @@ class Reservoir:
     Parameters
     ----------
     *fields : Tensor [size, ...]
-        The first rows kept (samples, labels, and what else belongs to them), at least one. The memory never holds more.
+        The first rows kept (samples, labels, and what else belongs to them), at least one.
     seen : int
         Rows of the stream that these stand for, themselves included.
     rng : numpy Generator
+    capacity : int, optional
+        Rows that it may hold; as many as there are without.
 
     Raises
     ------
@@ -33,18 +36,22 @@ class Reservoir:
     (2, 50, [43, 46])
     """
 
-    def __init__(self, *fields: Tensor, seen: int, rng: np.random.Generator) -> None:
+    def __init__(self, *fields: Tensor, seen: int, rng: np.random.Generator, capacity: int | None = None) -> None:
         size = len(fields[0])
         if size == 0 or seen < size:
             raise DataError(f"memory: expected at least one sample, drawn from as many or more, got {size} of {seen}")
         self.fields = [field.clone() for field in fields]
-        self.seen, self._rng = seen, rng
+        self.seen, self._rng, self.capacity = seen, rng, max(size, capacity or size)
 
     def __len__(self) -> int:
         return len(self.fields[0])
 
     def add(self, *rows: Tensor) -> None:
         """Offer rows of the stream, in order, one tensor a field."""
+        if room := min(self.capacity - len(self), len(rows[0])):
+            self.fields = [torch.cat([field, row[:room]]) for field, row in zip(self.fields, rows, strict=True)]
+            self.seen += room
+            rows = tuple(row[room:] for row in rows)
         count = len(rows[0])
         for i, place in enumerate(self._rng.integers(0, self.seen + 1 + np.arange(count))):
             if place < len(self):

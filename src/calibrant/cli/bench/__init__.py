@@ -7,6 +7,7 @@ import typer
 from calibrant.cli.bench.qcore import qcore
 from calibrant.cli.bench.report import report
 from calibrant.cli.bench.sparse import sparse
+from calibrant.cli.bench.stream import stream
 
 __all__ = ["bench"]
 
@@ -18,5 +19,5 @@ def _protocols() -> None:
     """Rerun published protocols against baselines; each writes rows.json, table.md and plots."""
 
 
-for command in (qcore, sparse, report):
+for command in (qcore, sparse, stream, report):
     bench.command()(command)

@@ -17,7 +17,9 @@ STREAM, LABELS = "Stream", "Labels and memory"
 def qcore(
     target_folder: Out,
     data: DataFolder = None,
-    dataset: Annotated[str, typer.Option("--dataset", help="dsa, usc_had or cifar10.")] = "dsa",
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="dsa, usc_had, cifar10, fsdd, gas_drift, elec2 or weather.")
+    ] = "dsa",
     network: Annotated[
         str,
         typer.Option("--network", help="cnn, inception_time, omniscale_cnn; for images resnet18, vgg16, small_cnn."),
