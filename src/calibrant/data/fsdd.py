@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from calibrant.data.domain import Domain
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 FILES = tuple(f"{speaker}.npz" for speaker in SPEAKERS)
-CLASSES = tuple(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEST_TAKES = 5  # of 50: the data set's own split
 RATE, SPAN, BANDS, FRAMES = 8000, 256, 24, 32  # hertz; samples a frame of 32 ms; features of a clip
 
@@ -33,7 +34,7 @@ def load(files: tuple[Path, ...], number: int, name: str) -> Domain:
             f"got {audio.shape}, {offset.shape}, {y.shape} and {take.shape}"
         )
     bank = mel_bank()
-    clips = [features(audio[a:b].astype(np.float64), bank) for a, b in zip(offset, offset[1:], strict=False)]
+    clips = [features(audio[a:b].astype(np.float64), bank) for a, b in pairwise(offset)]
     segment = take.astype(np.int64)
     return Domain(np.stack(clips), y.astype(np.int64), segment, segment < TEST_TAKES, CLASSES, name)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from calibrant import data
 from calibrant.bench.qcore.network import halves
 from calibrant.bench.stream.cases import Case, Family, Leg
+from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
 
 RUN = 20  # samples of one class after the other, where classes come in runs
@@ -52,7 +53,8 @@ def training(root: Path, family: Family, case: Case) -> tuple[Samples, Samples, 
     DataError
         If the data is missing or damaged.
     """
-    train, test, classes = [], [], ()
+    train, test = list[Samples](), list[Samples]()
+    classes: tuple[str, ...] = ()
     for number in case.source:
         domain = data.load(family.dataset, root, number)
         rows, held = data.split(domain)
@@ -68,7 +70,7 @@ def training(root: Path, family: Family, case: Case) -> tuple[Samples, Samples, 
 def load(root: Path, family: Family, case: Case, order: str, seed: int) -> Scene:
     """All of a case, its stream drawn by `seed`; raises like :func:`training`."""
     train, test, classes = training(root, family, case)
-    walks = {}
+    walks = dict[int, Walk]()
     for leg in case.legs:
         for number in {leg.subject, leg.until or leg.subject} - set(walks):
             domain = data.load(family.dataset, root, number)
@@ -87,6 +89,8 @@ class Walk:
     """A subject's samples one after the other; from their end it goes on at their start."""
 
     def __init__(self, domain: data.Domain, rows: NDArray[np.int64], ordered: bool, order: str, seed: int) -> None:
+        if not len(rows):
+            raise DataError(f"{domain.name}: expected samples to stream, got none")
         self.x, self.y, self.at = domain.x, domain.y, 0
         if not ordered:
             rng = generator(seed, f"stream {domain.name}")
@@ -112,7 +116,7 @@ def in_runs(rows: NDArray[np.int64], y: NDArray[np.int64], rng: np.random.Genera
     Examples
     --------
     >>> y = np.arange(80) % 2
-    >>> (np.diff(y[in_runs(np.arange(80), y, np.random.default_rng(0))]) != 0).sum() <= 3
+    >>> int((np.diff(y[in_runs(np.arange(80), y, np.random.default_rng(0))]) != 0).sum()) < 4
     True
     """
     runs = list[NDArray[np.int64]]()

@@ -57,7 +57,7 @@ def tone(n: int, seed: int, shift: float = 0.0, noise: float = 0.4, gain: float 
     --------
     >>> x, y = tone(5, 0)
     >>> x.shape, sorted(set(y.tolist()))
-    ((5, 2, 64), [1, 2])
+    ((5, 2, 64), [0, 1, 2])
     """
     rng = np.random.default_rng(seed)
     y = rng.integers(0, CLASSES, n)
@@ -92,7 +92,7 @@ def trained(seed: int = 0, steps: int = 60) -> tuple[nn.Module, Samples]:
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(steps):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(net(inputs), labels).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(net(inputs), labels))
         optimizer.step()
     return net.eval(), (x, y)
 
