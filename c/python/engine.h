@@ -8,6 +8,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -143,19 +144,30 @@ class Engine {
     Engine(const Engine &) = delete;
     Engine &operator=(const Engine &) = delete;
 
-    void load(Array<const int8_t, 1> weights, Array<const int32_t, 1> bias) {
-        if (weights.size() != weights_.size() || bias.size() != bias_.size())
-            fail("load: expected " + std::to_string(weights_.size()) + " weights and " + std::to_string(bias_.size()) +
-                 " biases, got " + std::to_string(weights.size()) + " and " + std::to_string(bias.size()));
-        const cal_constants wanted = {weights.data(), bias.data(), multiplier_.data(), shift_.data()};
+    // Constants by name: those given replace what there is, all of them or, where they are refused, none.
+    void load(std::optional<Array<const int8_t, 1>> weights, std::optional<Array<const int32_t, 1>> bias,
+              std::optional<Array<const int32_t, 1>> multiplier, std::optional<Array<const int32_t, 1>> shift) {
+        expect("weights", weights, weights_);
+        expect("bias", bias, bias_);
+        expect("multiplier", multiplier, multiplier_);
+        expect("shift", shift, shift_);
         int32_t index = 0;
-        const cal_status status = cal_check_constants(&program_, &wanted, &index);
+        cal_status status;
+        {
+            nb::gil_scoped_release release;
+            std::lock_guard<std::mutex> lock(mutex_);
+            const cal_constants wanted = {chosen(weights, weights_), chosen(bias, bias_),
+                                          chosen(multiplier, multiplier_), chosen(shift, shift_)};
+            status = cal_check_constants(&program_, &wanted, &index);
+            if (status == CAL_OK) {
+                put(weights, weights_);
+                put(bias, bias_);
+                put(multiplier, multiplier_);
+                put(shift, shift_);
+                cal_pack(&program_, &constants_, kernels_, packed_->get());
+            }
+        }
         require(status, index, ops_.data());
-        nb::gil_scoped_release release;
-        std::lock_guard<std::mutex> lock(mutex_);
-        weights_.assign(weights.data(), weights.data() + weights.size());
-        bias_.assign(bias.data(), bias.data() + bias.size());
-        cal_pack(&program_, &constants_, kernels_, packed_->get());
     }
 
     void run(Array<const int8_t, 2> x, Array<int32_t, 2> outputs, std::optional<Array<int32_t, 2>> active,
@@ -180,11 +192,18 @@ class Engine {
         cal_run(&engine, from, static_cast<int64_t>(samples), to, &stats);
     }
 
-    void read(Array<int8_t, 1> weights, Array<int32_t, 1> bias) {
-        if (weights.size() != weights_.size() || bias.size() != bias_.size()) fail("read: a buffer does not fit");
+    // Constants by name into buffers, those that are wanted.
+    void read(std::optional<Array<int8_t, 1>> weights, std::optional<Array<int32_t, 1>> bias,
+              std::optional<Array<int32_t, 1>> multiplier, std::optional<Array<int32_t, 1>> shift) {
+        expect("weights", weights, weights_);
+        expect("bias", bias, bias_);
+        expect("multiplier", multiplier, multiplier_);
+        expect("shift", shift, shift_);
         std::lock_guard<std::mutex> lock(mutex_);
-        std::memcpy(weights.data(), weights_.data(), weights_.size());
-        std::memcpy(bias.data(), bias_.data(), bias_.size() * sizeof(int32_t));
+        get(weights_, weights);
+        get(bias_, bias);
+        get(multiplier_, multiplier);
+        get(shift_, shift);
     }
 
     const char *variant() const { return kernels_->name; }
@@ -194,6 +213,25 @@ class Engine {
 
   private:
     friend class Trainer;
+
+    template <typename Given, typename T>
+    static void expect(const char *name, const std::optional<Given> &given, const std::vector<T> &own) {
+        if (given && given->size() != own.size())
+            fail(std::string(name) + ": expected " + std::to_string(own.size()) + " values, got " +
+                 std::to_string(given->size()));
+    }
+    template <typename T>
+    static const T *chosen(const std::optional<Array<const T, 1>> &given, const std::vector<T> &own) {
+        return given ? given->data() : own.data();
+    }
+    template <typename T>
+    static void put(const std::optional<Array<const T, 1>> &from, std::vector<T> &to) {
+        if (from) std::copy(from->data(), from->data() + from->size(), to.begin());
+    }
+    template <typename T>
+    static void get(const std::vector<T> &from, const std::optional<Array<T, 1>> &to) {
+        if (to) std::copy(from.begin(), from.end(), to->data());
+    }
 
     size_t elements(int32_t id) const {
         const cal_tensor &t = tensors_[id];

@@ -58,8 +58,12 @@ NB_MODULE(_engine, m) {
              nb::arg("tensors"), nb::arg("layers"), nb::arg("ops"), nb::arg("input"), nb::arg("output"),
              nb::arg("arena_bytes"), nb::arg("pooled_count"), nb::arg("weights"), nb::arg("bias"),
              nb::arg("multiplier"), nb::arg("shift"), nb::arg("variant").none())
-        .def("load", &Engine::load, nb::arg("weights").noconvert(), nb::arg("bias").noconvert())
-        .def("read", &Engine::read, nb::arg("weights").noconvert(), nb::arg("bias").noconvert())
+        .def("load", &Engine::load, nb::arg("weights").noconvert().none() = nb::none(),
+             nb::arg("bias").noconvert().none() = nb::none(), nb::arg("multiplier").noconvert().none() = nb::none(),
+             nb::arg("shift").noconvert().none() = nb::none())
+        .def("read", &Engine::read, nb::arg("weights").noconvert().none() = nb::none(),
+             nb::arg("bias").noconvert().none() = nb::none(), nb::arg("multiplier").noconvert().none() = nb::none(),
+             nb::arg("shift").noconvert().none() = nb::none())
         .def("run", &Engine::run, nb::arg("x").noconvert(), nb::arg("outputs").noconvert(),
              nb::arg("active").noconvert().none(), nb::arg("pooled").noconvert().none(),
              nb::arg("signal").noconvert().none(), nb::arg("taps").noconvert().none())

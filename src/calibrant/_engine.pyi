@@ -37,8 +37,20 @@ class Engine:
         shift: NDArray[np.int32],
         variant: str | None,
     ) -> None: ...
-    def load(self, weights: NDArray[np.int8], bias: NDArray[np.int32]) -> None: ...
-    def read(self, weights: NDArray[np.int8], bias: NDArray[np.int32]) -> None: ...
+    def load(
+        self,
+        weights: NDArray[np.int8] | None = None,
+        bias: NDArray[np.int32] | None = None,
+        multiplier: NDArray[np.int32] | None = None,
+        shift: NDArray[np.int32] | None = None,
+    ) -> None: ...
+    def read(
+        self,
+        weights: NDArray[np.int8] | None = None,
+        bias: NDArray[np.int32] | None = None,
+        multiplier: NDArray[np.int32] | None = None,
+        shift: NDArray[np.int32] | None = None,
+    ) -> None: ...
     def run(
         self,
         x: NDArray[np.int8],

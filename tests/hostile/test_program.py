@@ -207,10 +207,34 @@ def test_weights_outside_their_width_are_refused(bits):
         with pytest.raises(PlanError, match="constants: weight 4"):
             Engine(program, replace(good, weights=bad))
         with pytest.raises(PlanError, match="constants: weight 4"):
-            engine.load(Parameters(weights=bad, bias=good.bias))
+            engine.load(Parameters.of(replace(good, weights=bad)))
     np.testing.assert_array_equal(engine.parameters.weights, good.weights)
     with pytest.raises(PlanError, match="constants: channel 1: multiplier"):
         Engine(program, replace(good, shift=np.array([1, 63], np.int32)))
+
+
+def test_the_native_engine_takes_constants_by_name_and_refuses_what_it_refuses_at_first():
+    """Which of them are parameters is for `core.parameters.KINDS` to say; the native engine takes any."""
+    engine, x = Engine(PROGRAM, CONSTANTS), np.ones((1, 1, 12, 5), np.int8)
+    before, count = engine.infer(x), len(CONSTANTS.bias)
+    for name, bad, sentence in (
+        ("multiplier", np.full(count, -1, np.int32), "constants: channel 0: multiplier must be 0 or more and shift 1"),
+        ("shift", np.full(count, 63, np.int32), "constants: channel 0: multiplier must be 0 or more and shift 1"),
+        ("weights", np.full_like(CONSTANTS.weights, -128), "constants: weight 0: weight is outside"),
+        ("multiplier", np.ones(count - 1, np.int32), f"multiplier: expected {count} values, got {count - 1}"),
+        ("bias", np.ones(count + 1, np.int32), f"bias: expected {count} values, got {count + 1}"),
+    ):
+        with pytest.raises(PlanError, match=sentence):
+            engine._native.load(**({"bias": CONSTANTS.bias + 1} | {name: bad}))
+        with pytest.raises(TypeError):
+            engine._native.load(**{name: bad.astype(np.int16)})
+    np.testing.assert_array_equal(engine.infer(x), before)
+    held, fewer = np.zeros(count, np.int32), CONSTANTS.multiplier // 2
+    engine._native.load(multiplier=fewer)
+    engine._native.read(multiplier=held)
+    np.testing.assert_array_equal(held, fewer)
+    np.testing.assert_array_equal(engine.infer(x), Engine(PROGRAM, replace(CONSTANTS, multiplier=fewer)).infer(x))
+    assert (engine.infer(x) != before).any()
 
 
 def test_a_sum_that_could_overflow_is_refused():
@@ -228,7 +252,7 @@ def test_wrong_buffers_are_refused():
     with pytest.raises(PlanError, match="signal: expected"):
         engine.taps(x, np.zeros((2, 15), np.int32))
     with pytest.raises(PlanError, match="weights: expected"):
-        engine.load(Parameters(weights=CONSTANTS.weights[:-1], bias=CONSTANTS.bias))
+        engine.load(Parameters.of(replace(CONSTANTS, weights=CONSTANTS.weights[:-1])))
     with pytest.raises(PlanError, match="bias: expected"):
         Engine(PROGRAM, replace(CONSTANTS, bias=CONSTANTS.bias.astype(np.int64)))
 

@@ -128,8 +128,11 @@ def check_artifact(artifact: Artifact, name: str) -> None:
     _require(bool(np.isfinite(artifact.reference.mean).all()), f"{place} 'reference/mean'", "finite values", "not")
     good = np.isfinite(artifact.reference.std) & (artifact.reference.std >= 0)
     _require(bool(good.all()), f"{place} 'reference/std'", "values of at least 0", "not")
-    good = (coreset.y >= 0) & (coreset.y < output.elements)
-    _require(bool(good.all()), f"{place} 'coreset/y'", f"labels 0 to {output.elements - 1}", "others")
+    known = tasks()
+    _require(artifact.task in known, f"{place} 'task'", f"one of {', '.join(known)}", repr(artifact.task)[:40])
+    labels = artifact.meaning.labels
+    good = (coreset.y >= 0) & (coreset.y < labels)
+    _require(bool(good.all()), f"{place} 'coreset/y'", f"labels 0 to {labels - 1}", "others")
     _check_settings(artifact, place)
 
 
@@ -156,8 +159,6 @@ def _check_settings(artifact: Artifact, place: str) -> None:
     settings = artifact.settings
     named = re.fullmatch("[a-z][a-z0-9_]{0,30}", settings.form)  # whether it is known is for the updaters to say
     _require(named is not None, f"{place} 'settings' field 'form'", "a name in small letters", repr(settings.form)[:40])
-    known = tasks()
-    _require(artifact.task in known, f"{place} 'task'", f"one of {', '.join(known)}", repr(artifact.task)[:40])
     for name, (low, high) in RANGES.items():
         value = getattr(settings, name)
         inside = math.isfinite(value) and low <= value <= high

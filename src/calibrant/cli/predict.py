@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from calibrant.artifact import read
 from calibrant.cli import windows
 from calibrant.cli.console import emit, out, table
 from calibrant.cli.options import ArtifactPath, Json, Verify
@@ -32,24 +33,25 @@ def predict(
     """
     from calibrant.session import Session
 
-    samples = windows.read(source)
+    samples, held = windows.read(source), read(artifact, verify=verify)
     if state is not None and not state.is_file():
         raise StateError(f"{state}: expected a state that `calibrant run` keeps, got no such file")
     with Session.open(artifact, state=state, verify=verify) as session:
         scores = session.scores(samples.x)
-        names = session.classes
-    predicted = scores.argmax(axis=1).astype(np.int64)
+    task = held.meaning.task
+    predicted = task.decode(scores)
     if target is not None:
         with open(target, "wb") as file:
             np.savez(file, y=predicted, scores=scores)
     if json:
-        emit({"y": predicted, "classes": [names[i] for i in predicted]}, indent=None)
+        emit(
+            {"y": predicted, "classes": [task.words(label, held.classes) for label in predicted.tolist()]}, indent=None
+        )
         return
     rows = table("class", "samples", "share")
-    for i, count in enumerate(np.bincount(predicted, minlength=len(names)).tolist()):
-        if count:
-            rows.add_row(names[i], str(count), f"{count / len(predicted):.1%}")
+    for label, count in zip(*(each.tolist() for each in np.unique(predicted, return_counts=True)), strict=True):
+        rows.add_row(task.words(label, held.classes), str(count), f"{count / len(predicted):.1%}")
     out.print(rows)
     if samples.y is not None and samples.y.shape == predicted.shape and (samples.y >= 0).any():
         known = samples.y >= 0
-        out.print(f"accuracy {(predicted == samples.y)[known].mean():.3f} on {int(known.sum())} labeled samples")
+        out.print(f"accuracy {task.right(scores, samples.y)[known].mean():.3f} on {int(known.sum())} labeled samples")

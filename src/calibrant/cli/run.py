@@ -78,7 +78,7 @@ def run(
     held = read(artifact, verify=verify)
     samples = windows.read(stream)
     if labels < 1 or delay:
-        samples = _labeled(samples, len(held.classes), labels, seed)
+        samples = _labeled(samples, held.meaning.labels, labels, seed)
     parts = itertools.islice(windows.stream(samples, held, window), limit)
     with Session.open(
         artifact,
@@ -98,11 +98,11 @@ def run(
                 _row(*_cells(i, report))
 
 
-def _labeled(samples: windows.Samples, classes: int, fraction: float, seed: int) -> windows.Samples:
+def _labeled(samples: windows.Samples, count: int, fraction: float, seed: int) -> windows.Samples:
     """The samples with a fraction of their labels."""
     if samples.y is None:
         raise DataError("--labels and --delay: expected labels 'y' in the stream, got none")
-    y = check_labels(samples.y.reshape(-1), samples.y.size, classes)
+    y = check_labels(samples.y.reshape(-1), samples.y.size, count)
     return replace(samples, y=keep_labels(y, fraction, seed).reshape(samples.y.shape))
 
 

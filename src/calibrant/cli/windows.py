@@ -63,7 +63,7 @@ def stream(samples: Samples, artifact: Artifact, window: int) -> Iterator[tuple[
         x [N, ...] is cut into windows of `window` samples (the last may be shorter); x [W, N, ...], one axis more than
         the artifact's samples have, is taken as W windows.
     artifact : Artifact
-        Whose samples and classes they must be.
+        Whose samples and labels they must be.
     window : int
 
     Raises
@@ -78,6 +78,6 @@ def stream(samples: Samples, artifact: Artifact, window: int) -> Iterator[tuple[
     if y is not None and y.shape != leading:
         raise DataError(f"stream y: expected shape {leading} as x has, got {y.shape}")
     flat = check_window(x.reshape(-1, *x.shape[x.ndim - rank :]), artifact.input_shape)
-    labels = None if y is None else check_labels(y.reshape(-1), len(flat), len(artifact.classes))
+    labels = None if y is None else check_labels(y.reshape(-1), len(flat), artifact.meaning.labels)
     size = leading[1] if len(leading) == 2 else window
     return ((flat[i : i + size], None if labels is None else labels[i : i + size]) for i in range(0, len(flat), size))

@@ -23,6 +23,11 @@ class Meaning:
     constants: Constants
     task: Task
 
+    @property
+    def labels(self) -> int:
+        """How many different labels there are, see `Task.labels`."""
+        return self.task.labels(self.program.tensors[self.program.output].elements)
+
     def scores(self, outputs: NDArray[np.int32]) -> NDArray[np.float32]:
         """Scores float32[N, K] of raw outputs int32[N, K]."""
         return logits(outputs, self.program, self.constants)

@@ -14,7 +14,6 @@ from calibrant.core.program import Constants, Op, Program
 from calibrant.core.statistics import Observation
 from calibrant.engine.native import array, encode, table
 
-_NATIVE = ("weights", "bias")  # as the C engine takes them
 _ATTRIBUTES = frozenset(_engine.OP_FIELDS) - {"kind", "input_count", "output", "layer"}
 _ATTRIBUTES -= {f"input{i}" for i in range(_engine.MAX_INPUTS)}
 
@@ -111,7 +110,7 @@ class Engine:
         """What it runs with: those last loaded, or what training has made of them."""
         if self._parameters is None:
             arrays = {kind.name: np.empty(kind.count(self.program), kind.dtype) for kind in KINDS}
-            self._native.read(*(arrays[name] for name in _NATIVE))
+            self._native.read(**arrays)
             self._parameters = Parameters(**arrays)
         return self._parameters
 
@@ -121,13 +120,13 @@ class Engine:
         Raises
         ------
         PlanError
-            On a wrong length, or a weight outside its layer's width.
+            On a wrong length, or what is refused of constants, such as a weight outside its layer's width.
         """
         if parameters is self._parameters:
             return
         for kind in KINDS:
             array(parameters[kind.name], kind.dtype, (kind.count(self.program),), kind.name)
-        self._native.load(*(parameters[name] for name in _NATIVE))
+        self._native.load(**parameters)
         self._parameters = parameters
 
     def trained(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -44,8 +45,8 @@ def difference(old: Parameters, new: Parameters) -> Delta:
 
     Examples
     --------
-    >>> old = Parameters(weights=np.int8([1, 2, 3]), bias=np.zeros(2, np.int32))
-    >>> difference(old, old.replaced(weights=np.int8([1, 3, -3]))).changes["weights"].change.tolist()
+    >>> old = Parameters(**{kind.name: np.zeros(3, kind.dtype) for kind in KINDS})
+    >>> difference(old, old.replaced(weights=np.int8([0, 1, -6]))).changes["weights"].change.tolist()
     [1, -6]
     """
     return Delta({kind.name: _changed(old[kind.name], new[kind.name], kind) for kind in KINDS})
@@ -84,32 +85,49 @@ def pack(delta: Delta) -> bytes:
 
 
 def unpack(data: bytes, where: str) -> Delta:
-    """Inverse of :func:`pack`.
+    """Inverse of :func:`pack`; kinds that the release did not know which packed it are unchanged.
 
     Raises
     ------
     StateError
         The bytes are not a packed delta; starts with `where`.
     """
-    unpacker = zlib.decompressobj()
-    try:
-        head = unpacker.decompress(data, _COUNT.size * len(KINDS))
-        whole = len(head) == _COUNT.size * len(KINDS)
-        counts = [count for (count,) in _COUNT.iter_unpack(head)] if whole else []
-        size = sum(n * (_INDEX.itemsize + k.change.itemsize) for n, k in zip(counts, KINDS, strict=False))
-        body = unpacker.decompress(unpacker.unconsumed_tail, size + 1) if whole and size < _MAX_PAYLOAD else b""
-    except zlib.error:
-        raise StateError(f"{where}: expected a compressed delta, got damaged bytes") from None
-    if not whole or len(body) != size or not unpacker.eof or unpacker.unused_data:
-        raise StateError(f"{where}: expected a delta of {sum(counts)} changes, got {len(body)} bytes")
-    position, changes = 0, {}
-    for count, kind in zip(counts, KINDS, strict=True):
+    counts, body = _read(data, where)
+    position, changes = 0, {kind.name: _summed([], kind) for kind in KINDS}
+    for count, kind in zip(counts, KINDS, strict=False):
         gaps = np.frombuffer(body, _INDEX, count, position)
         position += gaps.nbytes
         change = np.frombuffer(body, kind.change, count, position)
         position += change.nbytes
         changes[kind.name] = Change(_ungaps(gaps, where), change.astype(kind.change.newbyteorder("=")))
     return Delta(changes)
+
+
+def _read(data: bytes, where: str) -> tuple[list[int], bytes]:
+    """Counts of the kinds that a payload speaks of, and what follows them.
+
+    How many kinds these are, the length says: each takes a count and its changes, so no two numbers of kinds give the
+    same. Never is more inflated than the counts ask for.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(data, _COUNT.size * len(KINDS))
+        counts = [count for (count,) in _COUNT.iter_unpack(text[: len(text) // _COUNT.size * _COUNT.size])]
+        lengths = [n for n in _lengths(counts) if n < _MAX_PAYLOAD]
+        rest = max([*lengths, 0]) + 1 - len(text)
+        text += unpacker.decompress(unpacker.unconsumed_tail, rest) if rest > 0 else b""
+    except zlib.error:
+        raise StateError(f"{where}: expected a compressed delta, got damaged bytes") from None
+    if len(text) not in lengths or not unpacker.eof or unpacker.unused_data:
+        raise StateError(f"{where}: expected a delta of one of {lengths} bytes, got {len(text)}")
+    kinds = lengths.index(len(text)) + 1
+    return counts[:kinds], text[_COUNT.size * kinds :]
+
+
+def _lengths(counts: Sequence[int]) -> list[int]:
+    """Bytes of a payload by how many kinds it speaks of: ascending."""
+    sizes = (count * (_INDEX.itemsize + kind.change.itemsize) for count, kind in zip(counts, KINDS, strict=False))
+    return [total + _COUNT.size * (i + 1) for i, total in enumerate(itertools.accumulate(sizes))]
 
 
 def _changed(old: NDArray[Any], new: NDArray[Any], kind: Kind) -> Change:

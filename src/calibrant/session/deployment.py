@@ -211,8 +211,7 @@ class Deployment:
         self.parameters = parameters
         self.evaluator.enter(parameters)
         outputs = artifact.program.tensors[artifact.program.output].elements
-        labels = artifact.meaning.task.labels(outputs)
-        buffer = self._store.coreset(artifact.coreset, labels, outputs if keeping.distills else 0)
+        buffer = self._store.coreset(artifact.coreset, artifact.meaning.labels, outputs if keeping.distills else 0)
         nothing = buffer.take(np.zeros(0, np.int64))
         over = len(buffer) > keeping.capacity
         self.buffer = resample(buffer, nothing, keeping.capacity, keeping.source_share) if over else buffer

@@ -279,7 +279,5 @@ class Session:
         return codes
 
     def _labels(self, y: Any, codes: NDArray[np.int8]) -> NDArray[np.int64]:
-        artifact = self._parts.artifact
-        outputs = artifact.program.tensors[artifact.program.output].elements
-        labels = artifact.meaning.task.labels(outputs)
+        labels = self._parts.artifact.meaning.labels
         return np.full(len(codes), UNLABELED) if y is None else check_labels(y, len(codes), labels)

@@ -71,8 +71,8 @@ def form(name: str) -> Form:
     'flip'
     >>> form("pruned")
     Traceback (most recent call last):
-    calibrant.core.errors.DataError: updater form: expected one of accumulated, pooled, taps, blocks, sparse, got
-    'pruned'"""
+    calibrant.core.errors.DataError: updater form: expected one of accumulated, ..., got 'pruned'
+    """
     if name not in FORMS:
         raise DataError(f"updater form: expected one of {', '.join(FORMS)}, got {name!r}")
     return FORMS[name]

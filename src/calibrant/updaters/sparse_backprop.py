@@ -18,6 +18,7 @@ from calibrant.core.errors import DataError
 from calibrant.core.evaluation import Evaluation, Meaning
 from calibrant.core.rng import generator
 from calibrant.core.settings import FlipSettings
+from calibrant.core.task import CLASSES
 from calibrant.core.training import Training
 from calibrant.engine import Engine, Trainer
 from calibrant.updaters.base import AdaptableEngine, Samples, UpdateOutcome, descend
@@ -54,7 +55,9 @@ class SparseBackprop:
 
     @classmethod
     def of(cls, artifact: Artifact, settings: FlipSettings) -> Self:
-        """For an artifact with a training step; DataError for another."""
+        """For an artifact of classes with a training step, whose loss is that of classes; DataError for another."""
+        if artifact.task != CLASSES:
+            raise DataError(f"updater sparse: expected an artifact of task {CLASSES!r}, got {artifact.task!r}")
         if artifact.training is None:
             raise DataError("updater sparse: the artifact has no training step; prepare it with --form sparse")
         return cls(artifact.meaning, artifact.training, settings)

@@ -136,7 +136,7 @@ def test_loading_weights_reaches_the_trainer():
     (x, y), trainer = batch(2), trainer_of()
     first = trainer.loss(x, y)
     trainer.step(x, y, RATE)
-    trainer.engine.load(Parameters(weights=CONSTANTS.weights, bias=CONSTANTS.bias))
+    trainer.engine.load(Parameters.of(CONSTANTS))
     np.testing.assert_array_equal(trainer.loss(x, y), first)
 
 

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from calibrant.core.errors import BudgetError, StateError
-from calibrant.core.parameters import Parameters
+from calibrant.core.parameters import KINDS, Parameters
 from calibrant.core.rng import generator
 from calibrant.memory import database, delta_chain, events
 from calibrant.memory.delta import difference
 from calibrant.memory.store import Entry, Store
 
 COUNT, CHANNELS = 20, 4
-BASE = Parameters(weights=np.arange(COUNT, dtype=np.int8), bias=np.arange(CHANNELS, dtype=np.int32))
+SIZES = {"weight": COUNT, "channel": CHANNELS}
+BASE = Parameters(**{kind.name: np.arange(SIZES[kind.each], dtype=kind.dtype) for kind in KINDS})
 ARTIFACT = "a" * 64
 
 

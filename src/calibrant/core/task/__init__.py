@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Protocol, cast
 
@@ -32,6 +33,9 @@ class Task(Protocol):
 
     def labels(self, outputs: int) -> int:
         """How many different labels there are, 0 to that less one, for a network of so many outputs."""
+
+    def words(self, label: int, names: Sequence[str]) -> str:
+        """A label as people read it; `names` are those of the outputs, an artifact's `classes`."""
 
     def decode(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """Predictions int64[N], in the form of labels."""
@@ -67,7 +71,7 @@ def find(name: str) -> Task:
     [1]
     >>> find("regression")
     Traceback (most recent call last):
-    calibrant.core.errors.DataError: task: expected one of classes, got 'regression'
+    calibrant.core.errors.DataError: task: expected one of ...classes..., got 'regression'
     """
     if name not in tasks():
         raise DataError(f"task: expected one of {', '.join(tasks())}, got {name!r}")

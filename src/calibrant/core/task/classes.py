@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,10 @@ class Classification:
     def labels(self, outputs: int) -> int:
         """As many as outputs."""
         return outputs
+
+    def words(self, label: int, names: Sequence[str]) -> str:
+        """The name of the class."""
+        return names[label]
 
     def decode(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """Classes int64[N]."""
