@@ -202,7 +202,7 @@ def _prepare(folder: Path, given: Path | None) -> None:
         window_x = (0.6 * shapes[window_y] + noise + rng.normal(0, 1, (45, 1))).astype(np.float32)
     with float_training.threads(1):
         net = zoo.build("cnn", x.shape[1], x.shape[2], len(classes))
-        net = float_training.train(net, Preprocess.of(x).apply(x), y, epochs=epochs)
+        net = float_training.train(net, Preprocess.of(x).apply(x), y, float_training.TrainingSettings(epochs=epochs))
         prepared = torch_model.prepare(net, x, y, bits=BITS, coreset=CORESET, classes=classes, steps=STEPS)
     workspace = Workspace(folder)
     workspace.save_module(SETTINGS, net)

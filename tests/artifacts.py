@@ -14,7 +14,7 @@ from calibrant.core.rng import generator
 from calibrant.core.scratch import scratch_bytes
 from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, InDistribution, Preprocess
-from calibrant.pipeline import torch_model
+from calibrant.pipeline import parts
 
 
 def make_artifact(
@@ -112,5 +112,5 @@ def make_sparse_artifact(scheme: str = "full", **about: object) -> Artifact:
     """The same with a planned training step of a scheme by name, and settings that run it."""
     plain = make_artifact(**about)  # type: ignore[arg-type]
     settings = FlipSettings(form="sparse", steps=10, rate=0.05, loss_goal=0.03)
-    step = torch_model.training_step(plain.program, plain.constants, scheme)
+    step = parts.training_step(plain.program, plain.constants, scheme)
     return replace(plain, training=step, settings=settings)

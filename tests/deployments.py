@@ -60,7 +60,9 @@ def deployment(bits: int = 8) -> Deployment:
                 nn.Linear(8, CLASSES),
             )
         x = Preprocess.of(source[0]).apply(source[0])
-        trained = float_training.train(net, x, source[1], epochs=15, batch=16, lr=1e-2)
+        trained = float_training.train(
+            net, x, source[1], float_training.TrainingSettings(epochs=15, batch=16, rate=1e-2)
+        )
         return Deployment(
             trained, torch_model.prepare(trained, *source, bits=bits, coreset=12, epochs=1), source, target
         )

@@ -15,7 +15,7 @@ from calibrant.core.logits import logits
 from calibrant.core.statistics import Preprocess
 from calibrant.engine import Engine
 from calibrant.graph.graph import Graph
-from calibrant.pipeline.float_training import accuracy, train
+from calibrant.pipeline.float_training import TrainingSettings, accuracy, train
 from calibrant.plan import lower
 from calibrant.quantize import FakeQuantNet, annotate, finetune, observe_ranges, to_integer
 
@@ -33,7 +33,7 @@ def trained() -> Iterator[tuple[Graph, float, Samples, Samples]]:
     domain = data.load("dsa", FOLDER, 1)
     rows, held = data.split(domain, "random", seed=0)
     x = Preprocess.of(domain.x[rows]).apply(domain.x)
-    model = train(zoo.build("cnn", 45, 125, 19, seed=0), x[rows], domain.y[rows], epochs=12)
+    model = train(zoo.build("cnn", 45, 125, 19, seed=0), x[rows], domain.y[rows], TrainingSettings(epochs=12))
     graph = passes.run(frontend.from_torch(model, torch.from_numpy(x[:2])))
     test = x[held], domain.y[held]
     yield graph, accuracy(model, *test), (x[rows], domain.y[rows]), test

@@ -14,7 +14,7 @@ import pytest
 from calibrant import Session, UpdateReport, write
 from calibrant.artifact import Artifact
 from calibrant.core.rng import generator
-from calibrant.pipeline import torch_model
+from calibrant.pipeline import parts
 from calibrant.updaters import FORMS, defaults
 from deployments import deployment, samples
 
@@ -62,7 +62,7 @@ REGIMES = (all_labels, few_labels, no_labels, late_labels, labels_in_turns, wron
 @pytest.fixture(scope="module")
 def artifact() -> Artifact:
     prepared = deployment(4).prepared.artifact
-    return replace(prepared, training=torch_model.training_step(prepared.program, prepared.constants, "last-2"))
+    return replace(prepared, training=parts.training_step(prepared.program, prepared.constants, "last-2"))
 
 
 def stream() -> list[Labeled]:

@@ -81,7 +81,8 @@ def test_activities_adapt(folder: Path, tmp_path: Path) -> None:
     """The network of the activity benchmark at 4 bits moves to another wearer: every prediction is the session's."""
     source, target = (data.load("dsa", folder, subject) for subject in (1, 2))
     scale = Preprocess.of(source.x)
-    net = float_training.train(zoo.build("cnn", 45, (125,), 19, 0), scale.apply(source.x), source.y, epochs=6)
+    short = float_training.TrainingSettings(epochs=6)
+    net = float_training.train(zoo.build("cnn", 45, (125,), 19, 0), scale.apply(source.x), source.y, short)
     settings = {"bits": 4, "coreset": 19, "form": "pooled", "steps": 8, "epochs": 1, "classes": source.classes}
     artifact = torch_model.prepare(net, source.x, source.y, standardize=True, **settings).artifact
     windows = data.windows(target.x, target.y, count=4, size=20)

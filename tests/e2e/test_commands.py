@@ -72,7 +72,7 @@ def test_prepare_reports_each_width(project: Path, tmp_path: Path) -> None:
 
 
 def test_prepare_counts_misses_while_it_trains(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("calibrant.coreset.count_misses")  # counted in training, not once more afterwards
+    monkeypatch.delattr("calibrant.pipeline.torch_model.count_misses")  # counted in training, not once more afterwards
     made = calibrant(*preparation(project, tmp_path / "m.cal", "--coreset-rule", "misses"))
     assert made.status == 0, made.err
     chosen, balanced = (artifacts.read(path).coreset for path in (tmp_path / "m.cal", project / "model.cal"))

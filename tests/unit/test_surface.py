@@ -24,6 +24,10 @@ def test_a_device_loads_nothing_heavy(code: str):
     assert loaded_after(code).isdisjoint(HEAVY)
 
 
+def test_a_network_of_integers_is_prepared_without_torch():
+    assert loaded_after("import calibrant.pipeline.integer_model").isdisjoint(HEAVY)
+
+
 def test_every_public_name_resolves_and_unknown_ones_do_not():
     for name in calibrant.__all__:
         assert getattr(calibrant, name) is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `training.train` and `pipeline.prepare` are told.
+    """What `float_training.train` and `torch_model.prepare` are told.
 
     `steps` of 64 samples at rate `rate`; augmentation `shift` and `mirror`; `finetune` epochs by weight bits, where
     they are not the pipeline's own. The defaults suit a thousand series: the networks are at their plateau by then.

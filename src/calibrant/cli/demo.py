@@ -62,7 +62,8 @@ def demo(
     preprocess = Preprocess.of(train_x)
     with progress() as show, float_training.threads(1):  # the same numbers however many cores there are
         net = zoo.build("small_cnn", 1, train_x.shape[2:], 10, seed)
-        net = float_training.train(net, preprocess.apply(train_x), train_y, epochs=EPOCHS, seed=seed, progress=show)
+        settings = float_training.TrainingSettings(epochs=EPOCHS)
+        net = float_training.train(net, preprocess.apply(train_x), train_y, settings, seed=seed, progress=show)
         prepared = torch_model.prepare(
             net,
             train_x,

@@ -307,7 +307,8 @@ def _trained(
         x = Preprocess.of(x).apply(x)
     counter = MissCounter(x, y) if counted and epochs > 1 else None
     after_epoch = counter.after_epoch if counter else None
-    trained = float_training.train(net, x, y, epochs=epochs, seed=seed, after_epoch=after_epoch, progress=show)
+    settings = float_training.TrainingSettings(epochs=epochs)
+    trained = float_training.train(net, x, y, settings, seed=seed, after_epoch=after_epoch, progress=show)
     return trained, counter.misses() if counter else None
 
 

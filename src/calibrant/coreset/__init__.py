@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,16 @@ from calibrant.core.rng import generator
 from calibrant.coreset.balanced import choose_balanced
 from calibrant.coreset.histogram import choose_histogram
 from calibrant.coreset.kmeans import choose_kmeans, features
-from calibrant.coreset.misses import MissCounter
 from calibrant.coreset.pool import Pool
 from calibrant.coreset.proportional import choose_proportional
 from calibrant.coreset.random import choose_random
-from calibrant.coreset.relearning import count_misses
+
+if TYPE_CHECKING:
+    from calibrant.coreset.misses import MissCounter
+    from calibrant.coreset.relearning import count_misses
+
+# Imported on first use: counting needs a network and torch, choosing needs neither.
+_LAZY = {"MissCounter": "calibrant.coreset.misses", "count_misses": "calibrant.coreset.relearning"}
 
 __all__ = ["RULES", "MissCounter", "Pool", "Rule", "check", "count_misses", "features", "select"]
 
@@ -101,3 +107,9 @@ def select(
         raise DataError(f"coreset features: expected {len(y)} rows, one a training sample, got {len(features)}")
     pool = Pool(y, misses, features, quotas)
     return np.sort(RULES[rule].choose(pool, size, generator(seed, "coreset")))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'calibrant.coreset' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,5 +1,4 @@
-"""The server's compositions: a model and its training data go in, an artifact comes out."""
+"""The server's compositions, a module each: a model and its training data go in, an artifact comes out.
 
-from calibrant.pipeline.torch_model import Prepared, prepare
-
-__all__ = ["Prepared", "prepare"]
+`torch_model.prepare` is also `calibrant.prepare`. Nothing is imported here, for `integer_model` does without torch.
+"""

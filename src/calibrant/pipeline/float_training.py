@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,24 +15,46 @@ from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
 from calibrant.coreset.parallel import backward, threads
 
-__all__ = ["accuracy", "threads", "train"]
+__all__ = ["TrainingSettings", "accuracy", "mirrored", "shifted", "threads", "train"]
 
 Progress = Callable[[str, int, int], None]
 EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long and how a float network is trained.
+
+    Parameters
+    ----------
+    epochs, batch : int
+    rate : float
+        The highest of the cycle.
+    shift : int
+        Augmentation: move each batch by up to this many steps along the last axis (and the one before it, for images),
+        edges repeated. 0 for none.
+    mirror : bool
+        Augmentation: reverse half of each batch, drawn anew, along the last axis.
+    shards : int
+        Parts that each batch is cut into; batch norm normalizes within a part, and several parts are computed with one
+        torch thread a process. As many as processes, or a multiple, keeps all of them busy.
+    """
+
+    epochs: int = 30
+    batch: int = 64
+    rate: float = 2e-3
+    shift: int = 0
+    mirror: bool = False
+    shards: int = 1
 
 
 def train(
     model: nn.Module,
     x: NDArray[np.float32],
     y: NDArray[np.int64],
+    settings: TrainingSettings | None = None,
     *,
-    epochs: int = 30,
-    batch: int = 64,
-    lr: float = 2e-3,
-    shift: int = 0,
-    mirror: bool = False,
     seed: int = 0,
-    shards: int = 1,
     after_epoch: Callable[[int, nn.Module], None] | None = None,
     progress: Progress | None = None,
 ) -> nn.Module:
@@ -47,15 +70,9 @@ def train(
     x : float32[N, ...]
         Standardized inputs.
     y : int64[N]
-    epochs, batch, lr, seed
-    shift : int
-        Augmentation: move each batch by up to this many steps along the last axis (and the one before it, for images),
-        edges repeated. 0 for none.
-    mirror : bool
-        Augmentation: reverse half of each batch, drawn anew, along the last axis.
-    shards : int
-        Parts that each batch is cut into; batch norm normalizes within a part, and several parts are computed with one
-        torch thread a process. As many as processes, or a multiple, keeps all of them busy.
+    settings : TrainingSettings, optional
+        Its defaults without.
+    seed : int
     after_epoch : callable, optional
         Called with the epoch, from 0, and the network as it is, in training mode: `MissCounter.after_epoch` fits.
     progress : callable, optional
@@ -71,33 +88,36 @@ def train(
     DataError
         If a batch cannot be cut into that many shards of two samples, which batch norm needs.
     """
+    how = settings or TrainingSettings()
     net = copy.deepcopy(model).train()
     rng = generator(seed, "train")
     inputs, labels = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(y))
     # Batch norm needs two samples, so a last batch of one is joined to its neighbor by rounding down.
-    batches = max(1, len(labels) // batch)
-    if not 1 <= shards <= max(1, len(labels) // batches // 2):
-        raise DataError(f"shards: expected 1 to {max(1, len(labels) // batches // 2)} for this batch, got {shards}")
-    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * batches, pct_start=0.2)
+    batches = max(1, len(labels) // how.batch)
+    most = max(1, len(labels) // batches // 2)
+    if not 1 <= how.shards <= most:
+        raise DataError(f"shards: expected 1 to {most} for this batch, got {how.shards}")
+    optimizer = torch.optim.Adam(net.parameters(), lr=how.rate)
+    steps = how.epochs * batches
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.rate, total_steps=steps, pct_start=0.2)
 
     def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(net(x), y)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout
-        for epoch in range(epochs):
+        for epoch in range(how.epochs):
             for part in np.array_split(rng.permutation(len(labels)), batches):
                 rows = torch.from_numpy(part)
                 optimizer.zero_grad()
-                seen = _mirrored(_shifted(inputs[rows], shift, rng), mirror, rng)
-                backward(net, loss, seen, labels[rows], shards=shards)
+                seen = mirrored(shifted(inputs[rows], how.shift, rng), how.mirror, rng)
+                backward(net, loss, seen, labels[rows], shards=how.shards)
                 optimizer.step()
                 schedule.step()
             if after_epoch:
                 after_epoch(epoch, net)
             if progress:
-                progress("train", epoch + 1, epochs)
+                progress("train", epoch + 1, how.epochs)
     return net.eval()
 
 
@@ -112,7 +132,8 @@ def accuracy(model: nn.Module, x: NDArray[np.float32], y: NDArray[np.int64]) -> 
     return hits / len(y)
 
 
-def _shifted(x: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Tensor:
+def shifted(x: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Tensor:
+    """A batch moved as `TrainingSettings.shift` says, all samples alike."""
     if shift == 0:
         return x
     for dim in range(2, x.ndim):
@@ -122,7 +143,8 @@ def _shifted(x: torch.Tensor, shift: int, rng: np.random.Generator) -> torch.Ten
     return x
 
 
-def _mirrored(x: torch.Tensor, mirror: bool, rng: np.random.Generator) -> torch.Tensor:
+def mirrored(x: torch.Tensor, mirror: bool, rng: np.random.Generator) -> torch.Tensor:
+    """A batch with half of its samples reversed, as `TrainingSettings.mirror` says."""
     if not mirror:
         return x
     chosen = torch.from_numpy(rng.permutation(len(x)) < len(x) // 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +11,11 @@ from calibrant import coreset as coresets
 from calibrant import plan
 from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
-from calibrant.core.logits import logits
-from calibrant.core.statistics import Coreset, Feedback, Preprocess
-from calibrant.core.task import check_labels
-from calibrant.core.window import check_window, encode
+from calibrant.core.statistics import Feedback, Preprocess
 from calibrant.engine import Engine
 from calibrant.graph.graph import Graph
-from calibrant.pipeline import torch_model
+from calibrant.pipeline import parts
+from calibrant.pipeline.parts import Samples
 
 
 def prepare_integer(
@@ -73,39 +70,15 @@ def prepare_integer(
     names = classes or tuple(str(label) for label in range(outputs))
     if len(names) != outputs:
         raise DataError(f"classes: expected {outputs} names, one an output, got {len(names)}")
-    x = check_window(x, np.shape(x)[1:])
-    y = check_labels(y, len(x), len(names))
-    if (y < 0).any():
-        raise DataError(f"training labels: expected a class for every sample, got {int((y < 0).sum())} unlabeled")
-    coresets.check(coreset_rule, y, coreset, None)
-    input_shape = tuple(int(n) for n in x.shape[1:])
-    codes = encode(x, program.tensors[program.input], preprocess, input_shape)
-    points = coresets.features(preprocess.apply(x)) if coresets.RULES[coreset_rule].needs == "features" else None
-    chosen = coresets.select(coreset_rule, y, coreset, seed, None, points)
-    engine = Engine(program, constants)
-    reference, seen, pooled = torch_model.training_statistics(engine, codes)
-    artifact = Artifact(
-        program=program,
-        constants=constants,
-        preprocess=preprocess,
-        feedback=Feedback(
-            np.zeros((len(names), program.channel_count), np.int8), np.ones(len(program.layers), np.float32)
-        ),
-        coreset=Coreset(codes[chosen], y[chosen]),
-        reference=reference,
-        classes=names,
-        input_shape=input_shape,
-        training=torch_model.training_step(program, constants, scheme),
-        settings=torch_model.settings("sparse", steps, program.layers[0].bits),
+    samples = Samples.of(x, y, names)
+    coresets.check(coreset_rule, samples.y, coreset, None)
+    nothing = Feedback(np.zeros((len(names), program.channel_count), np.int8), np.ones(len(program.layers), np.float32))
+    extras = parts.Extras(
+        feedback=nothing,
+        settings=parts.usual_settings("sparse", steps, program.layers[0].bits),
+        training=parts.training_step(program, constants, scheme),
     )
-    wrong = logits(seen, program, constants).argmax(axis=1) != y
-    return replace(
-        artifact,
-        usual=torch_model.usual(artifact, engine, wrong, np.delete(pooled, chosen, axis=0)),
-        report={
-            "scheme": scheme,
-            "coreset_rule": coreset_rule,
-            "seed": seed,
-            "training_sha256": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
-        },
-    )
+    chosen = parts.choose(coreset_rule, samples, preprocess, coreset, seed)
+    artifact = parts.compose(Engine(program, constants), constants, samples, chosen, preprocess, extras)
+    report = {"scheme": scheme, "coreset_rule": coreset_rule, "seed": seed, "training_sha256": samples.sha256}
+    return replace(artifact, report=report)

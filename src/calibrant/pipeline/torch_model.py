@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,31 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calibrant import autodiff, feedback, frontend, passes, plan, quantize
 from calibrant import coreset as coresets
+from calibrant import feedback, frontend, passes, plan, quantize
 from calibrant.artifact import Artifact
 from calibrant.core import nibbles
 from calibrant.core.dtype import pack
 from calibrant.core.errors import DataError
-from calibrant.core.logits import logits
 from calibrant.core.program import Constants, Program
-from calibrant.core.settings import FlipSettings
-from calibrant.core.statistics import Coreset, FeatureStatistics, InDistribution, Preprocess
-from calibrant.core.task import check_labels
-from calibrant.core.training import Training
-from calibrant.core.window import check_window, encode
+from calibrant.core.statistics import Coreset, Feedback, Preprocess
+from calibrant.coreset.relearning import count_misses
 from calibrant.engine import Engine
 from calibrant.graph.graph import Graph
-from calibrant.policy.feature_distance import DISTANCE_ONE, Features, nearest
-from calibrant.updaters import defaults
-from calibrant.updaters import form as row
+from calibrant.pipeline import float_training, parts
+from calibrant.pipeline.parts import Samples
+from calibrant.updaters import form
 
 Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
 Progress = Callable[[str, int, int], None]
-
-_BATCH = 256
-_TWO_BIT_RATE = 3e-3  # where a code is as large as the weights, small steps take too long
-_USUAL_WEIGHT = 0.05  # root mean square of the weights that rates were chosen for
 
 
 @dataclass(frozen=True)
@@ -49,6 +40,27 @@ class Prepared:
     net: quantize.FakeQuantNet
     graph: Graph
     report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keywords of `prepare`, as they are there; only there they have defaults."""
+
+    bits: int
+    activation_bits: int
+    coreset: int
+    coreset_rule: str
+    coreset_bits: int
+    misses: NDArray[np.int64] | None
+    classes: tuple[str, ...] | None
+    standardize: bool
+    epochs: int | None
+    seed: int
+    form: str
+    scheme: str
+    steps: int | None
+    validation: Labeled | None
+    progress: Progress | None
 
 
 def prepare(
@@ -120,135 +132,102 @@ def prepare(
     DataError
         Samples or labels that do not fit.
     """
-    x = check_window(x, np.shape(x)[1:])
-    names = classes or tuple(str(c) for c in range(int(np.max(y, initial=0)) + 1))
-    y = check_labels(y, len(x), len(names))
-    if (y < 0).any():
-        raise DataError(f"training labels: expected a class for every sample, got {int((y < 0).sum())} unlabeled")
-    if coreset_bits not in (8, 4):
-        raise DataError(f"coreset bits: expected 8 or 4, got {coreset_bits}")
-    coresets.check(coreset_rule, y, coreset, misses)
-    preprocess = Preprocess.of(x) if standardize else _identity(x.shape[1])
-    standardized = preprocess.apply(x)
-
-    if progress:
-        progress("export", 0, 1)
-    folded = passes.run(frontend.from_torch(model, torch.from_numpy(standardized[:2])))
-    if progress:
-        progress("export", 1, 1)
-    ranges = quantize.observe_ranges(folded, standardized, quantize.percentile(activation_bits))
-    annotated = quantize.annotate(folded, ranges, bits, activation_bits)
-    net = quantize.FakeQuantNet(annotated)
-    quantize.finetune(net, standardized, y, epochs=epochs, seed=seed, progress=progress)
-    learned = feedback.learn(net, standardized, y, seed=seed, progress=progress)
-    program, constants = plan.lower(quantize.to_integer(net))
-    step = training_step(program, constants, scheme) if row(form).needs_training else None
-    engine = Engine(program, constants)
-    need = coresets.RULES[coreset_rule].needs
-    if need == "misses" and misses is None:
-        misses = coresets.count_misses(quantize.FakeQuantNet(folded), standardized, y, seed=seed, progress=progress)
-    points = coresets.features(standardized) if need == "features" else None
-    chosen = coresets.select(coreset_rule, y, coreset, seed, misses, points)
-    input_shape = tuple(int(n) for n in x.shape[1:])
-    codes = encode(x, program.tensors[program.input], preprocess, input_shape)
-    reference, outputs, pooled = training_statistics(engine, codes)
-    artifact = Artifact(
-        program=program,
-        constants=constants,
-        preprocess=preprocess,
-        feedback=learned,
-        coreset=_coreset(codes[chosen], y[chosen], coreset_bits),
-        reference=reference,
-        classes=names,
-        input_shape=input_shape,
-        training=step,
-        settings=settings(form, steps, bits, weight_size(program, constants)),
+    options = Options(
+        bits=bits,
+        activation_bits=activation_bits,
+        coreset=coreset,
+        coreset_rule=coreset_rule,
+        coreset_bits=coreset_bits,
+        misses=misses,
+        classes=classes,
+        standardize=standardize,
+        epochs=epochs,
+        seed=seed,
+        form=form,
+        scheme=scheme,
+        steps=steps,
+        validation=validation,
+        progress=progress,
     )
-    wrong = logits(outputs, program, constants).argmax(axis=1) != y
-    artifact = replace(artifact, usual=usual(artifact, engine, wrong, np.delete(pooled, chosen, axis=0)))
-    held = validation or (x, y)
-    report = {
-        "bits": bits,
-        "activation_bits": activation_bits,
-        "accuracy_float": _float_accuracy(folded, preprocess.apply(held[0]), held[1]),
-        "accuracy_quantized": accuracy(artifact, engine, *held),
-        "accuracy_samples": len(held[1]),
-        "accuracy_held_out": validation is not None,
-        "parameters": program.weight_count + program.channel_count,
-        "weight_bytes": sum(len(pack(constants.weights[s.weight_slice], s.bits)) for s in program.layers),
-        "arena_bytes": program.arena_bytes,
-        "feedback_bytes": int(learned.matrix.nbytes),
-        "coreset_bytes": _stored_bytes(artifact.coreset),
-        "coreset_bits": coreset_bits,
-        "coreset_rule": coreset_rule,
-        "seed": seed,
-        "training_sha256": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
-    }
+    samples = Samples.of(x, y, options.classes or tuple(str(c) for c in range(int(np.max(y, initial=0)) + 1)))
+    if options.coreset_bits not in (8, 4):
+        raise DataError(f"coreset bits: expected 8 or 4, got {options.coreset_bits}")
+    coresets.check(options.coreset_rule, samples.y, options.coreset, options.misses)
+    preprocess = Preprocess.of(samples.x) if options.standardize else _identity(samples.x.shape[1])
+    standardized = preprocess.apply(samples.x)
+    folded = _folded(model, standardized[:2], options)
+    annotated, net = _quantized(folded, standardized, samples.y, options)
+    learned = feedback.learn(net, standardized, samples.y, seed=options.seed, progress=options.progress)
+    program, constants = plan.lower(quantize.to_integer(net))
+    extras = _extras(program, constants, learned, options)
+    engine = Engine(program, constants)
+    counted = _misses(folded, standardized, samples.y, options)
+    chosen = parts.choose(options.coreset_rule, samples, preprocess, options.coreset, options.seed, counted)
+    artifact = parts.compose(engine, constants, samples, chosen, preprocess, extras)
+    report = _report(artifact, engine, samples, folded, options)
     return Prepared(replace(artifact, report=report), net, annotated, report)
 
 
-def training_step(program: Program, constants: Constants, scheme: str) -> Training:
-    """The planned training step of a scheme by name; ModelError if the scheme or the program does not allow it."""
-    chosen = autodiff.named(scheme, len(program.layers) - 1)
-    return plan.schedule(autodiff.differentiate(program, constants, chosen), program)
+def _folded(
+    model: torch.nn.Module | torch.export.ExportedProgram, example: NDArray[np.float32], options: Options
+) -> Graph:
+    """The float network as a graph that is ready to be quantized."""
+    if options.progress:
+        options.progress("export", 0, 1)
+    folded = passes.run(frontend.from_torch(model, torch.from_numpy(example)))
+    if options.progress:
+        options.progress("export", 1, 1)
+    return folded
 
 
-def accuracy(artifact: Artifact, engine: Engine, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
-    """Share of samples that the engine's current weights classify as `y`."""
-    codes = encode(x, artifact.program.tensors[artifact.program.input], artifact.preprocess, artifact.input_shape)
-    scores = logits(engine.infer(codes), artifact.program, artifact.constants)
-    return float((scores.argmax(axis=1) == y).mean())
+def _quantized(
+    folded: Graph, x: NDArray[np.float32], y: NDArray[np.int64], options: Options
+) -> tuple[Graph, quantize.FakeQuantNet]:
+    """The annotated graph, and the network of it, fine-tuned."""
+    ranges = quantize.observe_ranges(folded, x, quantize.percentile(options.activation_bits))
+    annotated = quantize.annotate(folded, ranges, options.bits, options.activation_bits)
+    net = quantize.FakeQuantNet(annotated)
+    quantize.finetune(net, x, y, epochs=options.epochs, seed=options.seed, progress=options.progress)
+    return annotated, net
 
 
-def training_statistics(
-    engine: Engine, codes: NDArray[np.int8]
-) -> tuple[FeatureStatistics, NDArray[np.int32], NDArray[np.int32]]:
-    """One forward pass over training samples int8[N, height, width, channels].
-
-    Returns
-    -------
-    reference : FeatureStatistics
-    outputs : int32[N, K]
-    pooled : int32[N, channels]
-        Pooled inputs of the last layer.
-    """
-    program = engine.program
-    sums = np.zeros((2, program.pooled_count), np.int64)
-    outputs, last = [], []
-    for start in range(0, len(codes), _BATCH):
-        seen = engine.observe(codes[start : start + _BATCH])
-        pooled = seen.pooled.astype(np.int64)
-        sums += pooled.sum(axis=0), (pooled * pooled).sum(axis=0)
-        outputs.append(seen.outputs)
-        last.append(seen.pooled[:, program.layers[-1].pooled_slice])
-    mean, square = sums / (len(codes) * program.pooled_positions ** np.array([[1], [2]]))
-    return FeatureStatistics.of(mean, square - mean**2), np.concatenate(outputs), np.concatenate(last)
+def _extras(program: Program, constants: Constants, learned: Feedback, options: Options) -> parts.Extras:
+    weight = parts.weight_size(program, constants)
+    return parts.Extras(
+        feedback=learned,
+        settings=parts.usual_settings(options.form, options.steps, options.bits, weight),
+        training=parts.training_step(program, constants, options.scheme) if form(options.form).needs_training else None,
+        coreset_bits=options.coreset_bits,
+    )
 
 
-def usual(artifact: Artifact, engine: Engine, wrong: NDArray[np.bool_], pooled: NDArray[np.int32]) -> InDistribution:
-    """What the drift gate is to expect.
-
-    Parameters
-    ----------
-    artifact : Artifact
-        With its coreset and reference.
-    engine : Engine
-        With its weights.
-    wrong : bool[N]
-        Which training samples the network gets wrong.
-    pooled : int32[M, channels]
-        Pooled inputs of the last layer, of training samples that are not in the coreset.
-    """
-    error = float(wrong.mean())
-    if not len(pooled) or not len(artifact.coreset.y):
-        return InDistribution(error)
-    features = Features.of(artifact.program, artifact.reference)
-    distance, _ = nearest(features(pooled), features.observed(engine.observe(artifact.coreset.x)))
-    return InDistribution(error, float(distance.mean()) / DISTANCE_ONE, float(distance.std()) / DISTANCE_ONE)
+def _misses(folded: Graph, x: NDArray[np.float32], y: NDArray[np.int64], options: Options) -> NDArray[np.int64] | None:
+    """Those that were given; counted where the rule needs some and none were."""
+    if options.misses is not None or coresets.RULES[options.coreset_rule].needs != "misses":
+        return options.misses
+    return count_misses(quantize.FakeQuantNet(folded), x, y, seed=options.seed, progress=options.progress)
 
 
-def _coreset(codes: NDArray[np.int8], y: NDArray[np.int64], bits: int) -> Coreset:
-    return Coreset(nibbles.rounded(codes), y, bits=4) if bits == 4 else Coreset(codes, y)
+def _report(artifact: Artifact, engine: Engine, samples: Samples, folded: Graph, options: Options) -> dict[str, Any]:
+    program = artifact.program
+    x, y = options.validation or (samples.x, samples.y)
+    return {
+        "bits": options.bits,
+        "activation_bits": options.activation_bits,
+        "accuracy_float": float_training.accuracy(quantize.FakeQuantNet(folded), artifact.preprocess.apply(x), y),
+        "accuracy_quantized": parts.accuracy(artifact, engine, x, y),
+        "accuracy_samples": len(y),
+        "accuracy_held_out": options.validation is not None,
+        "parameters": program.weight_count + program.channel_count,
+        "weight_bytes": sum(len(pack(artifact.constants.weights[s.weight_slice], s.bits)) for s in program.layers),
+        "arena_bytes": program.arena_bytes,
+        "feedback_bytes": int(artifact.feedback.matrix.nbytes),
+        "coreset_bytes": _stored_bytes(artifact.coreset),
+        "coreset_bits": options.coreset_bits,
+        "coreset_rule": options.coreset_rule,
+        "seed": options.seed,
+        "training_sha256": samples.sha256,
+    }
 
 
 def _stored_bytes(coreset: Coreset) -> int:
@@ -261,29 +240,3 @@ def _stored_bytes(coreset: Coreset) -> int:
 
 def _identity(channels: int) -> Preprocess:
     return Preprocess(np.zeros(channels, np.float32), np.ones(channels, np.float32))
-
-
-def _float_accuracy(folded: Graph, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
-    net = quantize.FakeQuantNet(folded)
-    with torch.no_grad():
-        scores = [net(torch.from_numpy(x[i : i + _BATCH])).numpy() for i in range(0, len(x), _BATCH)]
-    return float((np.concatenate(scores).argmax(axis=1) == y).mean())
-
-
-def weight_size(program: Program, constants: Constants) -> float:
-    """Root mean square, in reals, of that layer's weights which the median weight belongs to, small layers first."""
-    sizes = []
-    for layer in program.layers:
-        codes = constants.weights[layer.weight_slice].reshape(layer.c_out, -1).astype(np.float64)
-        reals = codes * constants.scale[layer.channel_slice][:, None]
-        sizes.append((float(np.sqrt(np.mean(reals**2))), layer.weight_count))
-    sizes.sort()
-    before = np.cumsum([count for _, count in sizes])
-    return sizes[int(np.searchsorted(before, before[-1] / 2))][0]
-
-
-def settings(form: str, steps: int | None, bits: int, weight: float = _USUAL_WEIGHT) -> FlipSettings:
-    """What a device adapts with by default, by form, weight bits and size of most weights; `steps` instead of the
-    form's own. Adam moves large and small weights alike, so small ones ask for a smaller rate."""
-    usual = _TWO_BIT_RATE if bits == 2 else FlipSettings.rate
-    return defaults(form, float(f"{usual * min(1.0, weight / _USUAL_WEIGHT):.2g}"), steps)

@@ -18,7 +18,7 @@ from calibrant.core.settings import FlipSettings
 from calibrant.engine import Engine, variants
 from calibrant.engine.trainer import Trainer
 from calibrant.graph import interp
-from calibrant.pipeline.torch_model import training_step
+from calibrant.pipeline.parts import training_step
 from calibrant.plan import lower
 from calibrant.quantize import FakeQuantNet, to_integer
 

@@ -11,7 +11,7 @@ from calibrant import Session
 from calibrant.artifact import write
 from calibrant.core.errors import CalibrantError
 from calibrant.core.settings import FlipSettings
-from calibrant.pipeline.torch_model import training_step
+from calibrant.pipeline.parts import training_step
 
 
 def refusal(attempt) -> str:

@@ -72,8 +72,8 @@ def test_recipes_are_for_data_sets_and_widths_that_exist():
 def test_a_recipe_reaches_training_and_fine_tuning(folder, tmp_path, monkeypatch):
     told = {}
 
-    def train(model, x, y, **how):
-        told.update(how)
+    def train(model, x, y, settings, **how):
+        told["trained"] = settings
         return model
 
     def prepare(model, x, y, **how):
@@ -89,5 +89,5 @@ def test_a_recipe_reaches_training_and_fine_tuning(folder, tmp_path, monkeypatch
     with pytest.raises(DataError, match="stop here"):
         qcore.prepare(workspace, folder, job)
     # 200 pictures are 3 batches of 64, so 5 steps are 2 epochs.
-    expected = {"epochs": 2, "lr": 1e-3, "shift": 1, "mirror": True, "tuned": 9}
-    assert {key: told[key] for key in expected} == expected
+    settings = float_training.TrainingSettings(epochs=2, rate=1e-3, shift=1, mirror=True)
+    assert told == {"trained": settings, "tuned": 9}

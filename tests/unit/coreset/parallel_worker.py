@@ -30,12 +30,8 @@ def chosen(shards: int) -> dict[str, np.ndarray]:
             nn.Sequential(*layers, nn.Linear(8, 3)),
             x,
             y,
-            epochs=6,
-            batch=30,
-            lr=2e-2,
-            shift=1,
+            float_training.TrainingSettings(epochs=6, batch=30, rate=2e-2, shift=1, shards=shards),
             seed=1,
-            shards=shards,
             after_epoch=counter.after_epoch,
         )
     state = {name: value.numpy() for name, value in net.state_dict().items()}

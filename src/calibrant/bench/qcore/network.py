@@ -27,15 +27,18 @@ def train(workspace: Workspace, root: Path, job: Training | Counting) -> None:
     x, y = Preprocess.of(domain.x[rows]).apply(domain.x[rows]), domain.y[rows]
     counter = coreset.MissCounter(x, y) if isinstance(job, Counting) else None
     how = recipe(about.dataset)
+    settings = float_training.TrainingSettings(
+        epochs=-(-about.steps // max(1, len(rows) // BATCH)),
+        batch=BATCH,
+        rate=how.rate,
+        shift=how.shift,
+        mirror=how.mirror,
+    )
     net = float_training.train(
         build(about, domain),
         x,
         y,
-        epochs=-(-about.steps // max(1, len(rows) // BATCH)),
-        batch=BATCH,
-        lr=how.rate,
-        shift=how.shift,
-        mirror=how.mirror,
+        settings,
         seed=about.seed,
         after_epoch=counter.after_epoch if counter else None,
     )
