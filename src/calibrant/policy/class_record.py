@@ -14,7 +14,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-KNOWN_TRIES, NEW_TRIES = 3, 1  # labels of a class without a hit that call for adapting: if the artifact has samples of it
+KNOWN_TRIES, NEW_TRIES = (
+    3,
+    1,
+)  # labels of a class without a hit that call for adapting: if the artifact has samples of it
 FEW_LABELS = 10  # below, a window's classes say nothing
 COVER = 0.75  # share of the classes that must be known before windows of few classes teach
 

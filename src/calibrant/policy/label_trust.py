@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from calibrant.policy.significance import improbable
 
 TRIAL_STEPS, EXAM_STEPS = 15, 30
-HARD, BAD = 0.1, 0.3  # probability that the trial gives a label, below which it is hard; or bad, if not predicted either
+HARD, BAD = (
+    0.1,
+    0.3,
+)  # probability that the trial gives a label, below which it is hard; or bad, if not predicted either
 LOW = 0.6  # share of labels right after the trial, below which the window is examined
 GAIN = 0.25  # of what is missing to all right, that an exam must gain
 TOLERATED = 0.05  # share of hard labels in any window

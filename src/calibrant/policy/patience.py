@@ -48,7 +48,9 @@ class Patience:
     def of(cls, kept: Any, dimensions: int) -> Self:
         """What :meth:`memory` gave, if it is that, of so many features; else none."""
         try:
-            places = tuple(Place(np.array(place["mean"], np.float64), int(place["returns"])) for place in kept["places"])
+            places = tuple(
+                Place(np.array(place["mean"], np.float64), int(place["returns"])) for place in kept["places"]
+            )
             wait = int(kept["wait"])
         except (TypeError, KeyError, ValueError):
             return cls()

@@ -29,17 +29,15 @@ def prepare(workspace: Workspace, root: Path | None, job: Preparation) -> None:
         assert root is not None
         (x, y), test, classes = scene.training(root, FAMILIES[job.family], _case(job))
         how = recipe(FAMILIES[job.family].dataset)
-        net = float_training.train(
-            untrained(job, x.shape[1:], len(classes)),
-            Preprocess.of(x).apply(x),
-            y,
+        settings = float_training.TrainingSettings(
             epochs=-(-how.steps // max(1, len(y) // BATCH)),
             batch=BATCH,
-            lr=how.rate,
+            rate=how.rate,
             shift=how.shift,
             mirror=how.mirror,
-            seed=job.seed,
         )
+        start = untrained(job, x.shape[1:], len(classes))
+        net = float_training.train(start, Preprocess.of(x).apply(x), y, settings, seed=job.seed)
     workspace.save_module(asdict(job), net)
     prepared = torch_model.prepare(
         net, x, y, bits=job.bits, classes=classes, epochs=how.finetune.get(job.bits), seed=job.seed, validation=test
