@@ -1,4 +1,4 @@
-"""Going back is no verdict for ever: where adapting did harm, the next try waits longer each time, there and nowhere else.
+"""Going back is no verdict for ever: where adapting did harm, the next try there waits longer each time.
 
 A place is where a window's features lie on average. After the first return to what was in force before, adapting may
 try again at once; after the second it sits out one window, then 3, 7, ... What is usual is not touched by it, so a

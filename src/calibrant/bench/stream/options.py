@@ -59,7 +59,7 @@ def plan(options: Options, root: Path | None) -> list[Cell]:
     DataError
         If an option is not available, or data is missing.
     """
-    _check(options)
+    check(options)
     cells = dict[Cell, None]()
     for family in families(options):
         for case, seed in _streams(options, family):
@@ -115,7 +115,8 @@ def _digests(root: Path | None, case: Case) -> tuple[str, str]:
     return network.digest(root, case), network.stream_digest(root, case)
 
 
-def _check(options: Options) -> None:
+def check(options: Options) -> None:
+    """Raise DataError if an option is not available."""
     choices: list[tuple[str, Sequence[object], Sequence[object]]] = [
         ("family", families(options), [*FAMILIES, SYNTHETIC]),
         ("method", options.methods, list(adaptation.UPDATERS)),

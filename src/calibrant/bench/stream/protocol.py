@@ -16,7 +16,7 @@ from calibrant.bench.stream import table
 from calibrant.bench.stream.families import SYNTHETIC
 from calibrant.bench.stream.jobs import Cell, Preparation
 from calibrant.bench.stream.network import prepare
-from calibrant.bench.stream.options import Options, command, families, plan
+from calibrant.bench.stream.options import Options, check, command, families, plan
 from calibrant.bench.stream.row import stream
 
 
@@ -40,6 +40,7 @@ def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:
     DataError
         If an option is not available, or the data is missing.
     """
+    check(options)  # what is asked for before what is there
     root = None if families(options) == (SYNTHETIC,) else data.folder(options.data)
     cells, workspace = plan(options, root), Workspace(Path(options.out))
     about = {"command": command(options), "families": list(families(options)), "seeds": list(options.seeds)}
