@@ -194,6 +194,12 @@ def resample(pool: ReplayBuffer, window: ReplayBuffer, capacity: int, source_sha
     return _ordered(both.take(np.concatenate([np.sort(origin), rest])))
 
 
+def beside(pool: ReplayBuffer, aside: ReplayBuffer, capacity: int) -> ReplayBuffer:
+    """A pool with samples that nobody believes where there is room for them: later ones may bear them out."""
+    room = np.arange(min(max(capacity - len(pool), 0), len(aside)))
+    return _ordered(pool.and_also(aside.take(room)))
+
+
 def _best(some: ReplayBuffer, beside: NDArray[np.int64]) -> NDArray[np.int64]:
     """Indices, first choice first: classes in turn, those that `beside` has later, then by lottery."""
     number = _numbers(some.id, some.misses)

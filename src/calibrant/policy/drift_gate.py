@@ -198,10 +198,13 @@ class DriftGate:
         """Whether an alarm goes on."""
         return self._error.open or self._distance.open
 
-    def resigned(self, rate: float, distance: float | None) -> None:
-        """Adapting did harm: this error rate and this distance are usual from now on."""
-        self._error = BaselineLevel(max(self._error.expected, rate))
-        self._distance = BaselineLevel(max(self._distance.expected, distance or 0.0))
+    @property
+    def usual_error(self) -> float:
+        """Error rate that is no alarm."""
+        return self._error.expected
+
+    def went_back(self) -> None:
+        """Adapting did harm and was undone. What is usual stays: see `policy.patience` for how that ends."""
         self._excess, self._judged = 0.0, None
         self._start_slow_tests()
 

@@ -42,6 +42,16 @@ class Features:
         """Features int16[N, channels] of the pooled inputs of the last layer, int32[N, channels]."""
         return np.clip(np.rint(pooled * self.scale), -_FEATURE_LIMIT, _FEATURE_LIMIT).astype(np.int16)
 
+    @property
+    def count(self) -> int:
+        """Features of a sample."""
+        return self.scale.size
+
+    def mean(self, observation: Observation) -> NDArray[np.float64]:
+        """Of all samples, in standard deviations, float64[channels]."""
+        mean: NDArray[np.float64] = self.observed(observation).mean(axis=0) / _FEATURE_ONE
+        return mean
+
     def observed(self, observation: Observation) -> NDArray[np.int16]:
         """The same from a forward pass."""
         return self(observation.pooled[:, self.part])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from calibrant.core.evaluation import Evaluation
 from calibrant.core.fmath import LOSS_ONE
-from calibrant.policy.significance import risen
+from calibrant.policy.significance import improbable, risen
 
 IMPORTANCE_LIMIT = 64  # keeps the updater's integers small
 HOLDOUT_MINIMUM = 40  # with fewer labels every one is used to learn: five held back would tell nothing
@@ -77,6 +77,32 @@ def importance(window: int, source: NDArray[np.bool_], balanced: bool) -> NDArra
     origin = int(np.count_nonzero(source))
     weight = min(max(1, round((window + source.size - origin) / max(origin, 1))), IMPORTANCE_LIMIT)
     return np.concatenate([np.ones(window, np.int64), np.where(source, weight, 1)])
+
+
+def home_lost(own: NDArray[np.bool_], right: NDArray[np.bool_], drop: float) -> str | None:
+    """Why new weights have forgotten where the artifact came from, None if they have not.
+
+    Small losses add up where each window is compared with the one before; these are counted from the artifact. A few
+    samples more than allowed may be chance, and are let pass.
+
+    Parameters
+    ----------
+    own, right : bool[k]
+        Which of the artifact's samples the artifact and the new weights have right.
+    drop : float
+        Share of them that may be lost.
+
+    Examples
+    --------
+    >>> home_lost(np.ones(20, bool), np.arange(20) > 1, 0.1) is None
+    True
+    >>> home_lost(np.ones(20, bool), np.arange(20) > 4, 0.1)
+    "5 of the artifact's 20 samples lost, allowed are 10 %"
+    """
+    lost = int(own.sum()) - int(right.sum())
+    if lost > drop * own.size + 1e-9 and improbable(lost, own.size, drop):
+        return f"{lost} of the artifact's {own.size} samples lost, allowed are {100 * drop:g} %"
+    return None
 
 
 def verdict(before: Measured, after: Measured, coreset_drop: float) -> str | None:

@@ -19,10 +19,11 @@ from calibrant.core.reports import Version
 from calibrant.engine import Engine
 from calibrant.memory.delta import difference
 from calibrant.memory.policies import Memory
-from calibrant.memory.replay import ReplayBuffer, identities, resample
+from calibrant.memory.replay import ReplayBuffer, beside, identities, resample, update_misses
 from calibrant.memory.samples import fingerprint
 from calibrant.memory.store import Entry, Store
 from calibrant.session.evaluator import Evaluator
+from calibrant.session.lesson import Lesson
 from calibrant.session.supervised import Attempt
 from calibrant.updaters.base import Samples
 
@@ -115,21 +116,21 @@ class Deployment:
         """The last version that was not learned without labels."""
         return Anchor(self._vouched, self.at(self._vouched))
 
-    def samples(self, x: NDArray[np.int8], y: NDArray[np.int64]) -> tuple[Samples, Evaluation]:
-        """A window and the coreset together as an updater sees them, each counting once, and their evaluation."""
-        buffer = self.buffer
-        codes, labels = np.concatenate([x, buffer.x]), np.concatenate([y, buffer.y])
+    def samples(self, lesson: Lesson) -> tuple[Samples, Evaluation]:
+        """A lesson's window and coreset together as an updater sees them, each counting once, and their evaluation."""
+        x, buffer = lesson.x, lesson.buffer
+        codes, labels = np.concatenate([x, buffer.x]), np.concatenate([lesson.y, buffer.y])
         start = self.evaluator.of(codes, labels)
         remembered = None
         if self._keeping.distills:
             unknown = np.full((len(x), start.scores.shape[1]), np.nan, np.float32)
-            remembered = np.concatenate([unknown, self._remembered()])
+            remembered = np.concatenate([unknown, self._remembered(buffer)])
         return Samples(codes, labels, np.ones(len(labels), np.int64), remembered), start
 
     def commit_or_restore(
         self,
         attempt: Attempt,
-        window: tuple[NDArray[np.int8], NDArray[np.int64]],
+        lesson: Lesson,
         entry: Entry,
     ) -> int:
         """Commit what was learned, or undo it; keep the labels either way, they are true whatever the weights are.
@@ -137,8 +138,8 @@ class Deployment:
         Parameters
         ----------
         attempt : Attempt
-        window : (int8[N, height, width, channels], int64[N])
-            The labeled samples that it learned from; none, where there were no labels.
+        lesson : Lesson
+            What it learned from; no samples, where there were no labels.
         entry : Entry
             What to write beside it.
 
@@ -153,12 +154,12 @@ class Deployment:
             The state cannot be written. Nothing is committed, and :meth:`recover` is due.
         """
         learned = attempt.outcome.last.parameters
-        delta, buffer = difference(self.parameters, learned), self._resampled(attempt, *window)
+        delta, buffer = difference(self.parameters, learned), self._resampled(attempt, lesson)
         facts = {**entry.facts, **attempt.metrics(), "coreset": len(buffer), "coreset_source": buffer.of_source}
         facts["coreset_sha256"] = fingerprint(buffer)
         entry = replace(entry, facts=facts, coreset=buffer if self._keeping.update_replay else None)
         if attempt.commits:
-            labels = bool(window[1].size)
+            labels = bool(lesson.y.size)
             self.head = self._store.commit(
                 delta,
                 entry,
@@ -178,9 +179,22 @@ class Deployment:
         self.buffer = buffer
         return delta.flips
 
-    def stay(self, entry: Entry) -> None:
-        """Write down that a window was skipped."""
+    def stay(self, entry: Entry, lesson: Lesson | None = None, redraw: bool = False) -> None:
+        """Write down that a window was skipped; the labels of a lesson are kept where there is room, or `redraw`."""
+        if lesson is not None and self._keeping.update_replay and lesson.y.size:
+            room = self._keeping.capacity - len(self.buffer)
+            if room > 0 or redraw:
+                right = self.evaluator.of(lesson.x, lesson.y).right
+                fresh = self.buffer.of_stream(lesson.x, lesson.y, self.head.number)
+                misses = update_misses(fresh.misses, np.zeros(len(fresh), np.int64), right, right)
+                kept = replace(fresh, misses=misses)
+                self.buffer = resample(self.buffer, kept, self._keeping.capacity, self._keeping.source_share)
+                entry = replace(entry, coreset=self.buffer)
         self._store.record("skipped", entry)
+
+    def home(self, buffer: ReplayBuffer) -> NDArray[np.bool_]:
+        """Which of the artifact's samples in a coreset the artifact itself has right, bool[those]."""
+        return self._artifact.meaning.task.right(self._own_scores(buffer), buffer.y[buffer.source])
 
     def rollback(self, to: int, entry: Entry | None = None) -> Version:
         """Restore the parameters of a version; see `Session.rollback`."""
@@ -216,27 +230,32 @@ class Deployment:
         over = len(buffer) > keeping.capacity
         self.buffer = resample(buffer, nothing, keeping.capacity, keeping.source_share) if over else buffer
 
-    def _remembered(self) -> NDArray[np.float32]:
+    def _remembered(self, buffer: ReplayBuffer) -> NDArray[np.float32]:
         """Scores float32[coreset, K] to distill: of the artifact's samples its own, whatever is in force."""
-        buffer, own = self.buffer, self._artifact.coreset
+        remembered = buffer.scores.copy()
+        remembered[buffer.source] = self._own_scores(buffer)
+        return remembered
+
+    def _own_scores(self, buffer: ReplayBuffer) -> NDArray[np.float32]:
+        """What the artifact gives on those of its samples that a coreset holds, float32[those, K]."""
+        own = self._artifact.coreset
         if self._base_scores is None:
             if self.parameters != self._base:
                 self._engine.load(self._base)
             self._base_scores = self.evaluator.of(own.x, own.y).scores
             self._engine.load(self.parameters)
         place = {number: row for row, number in enumerate(identities(own.x, own.y).tolist())}
-        remembered = buffer.scores.copy()
-        for row in np.flatnonzero(buffer.source):
-            remembered[row] = self._base_scores[place[int(buffer.id[row])]]
-        return remembered
+        rows = [place[number] for number in buffer.id[buffer.source].tolist()]
+        return self._base_scores[np.array(rows, np.int64)]
 
-    def _resampled(self, attempt: Attempt, x: NDArray[np.int8], y: NDArray[np.int64]) -> ReplayBuffer:
+    def _resampled(self, attempt: Attempt, lesson: Lesson) -> ReplayBuffer:
         """The coreset after an attempt. A window that was learned already takes no one's place, so that steady
         operation does not wear the flash."""
-        buffer, keeping = self.buffer, self._keeping
-        full = len(buffer) >= keeping.capacity
+        x, y, buffer, keeping = lesson.x, lesson.y, lesson.buffer, self._keeping
+        full = len(self.buffer) >= keeping.capacity
         if not keeping.update_replay or y.size == 0 or (attempt.outcome.steps == 0 and full):
-            return buffer
+            return self.buffer
         window = attempt.experienced(buffer.of_stream(x, y, self.head.number), slice(0, y.size))
         held = attempt.experienced(buffer, slice(y.size, None))
-        return resample(held, window, keeping.capacity, keeping.source_share)
+        drawn = resample(held, window, keeping.capacity, keeping.source_share)
+        return drawn if lesson.aside is None else beside(drawn, lesson.aside, keeping.capacity)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibrant.artifact import Artifact
 from calibrant.core.decision import Action, Decision
@@ -15,9 +16,12 @@ from calibrant.core.evaluation import Evaluation
 from calibrant.core.window import Window
 from calibrant.engine import Engine
 from calibrant.memory.policies import Memory
+from calibrant.policy.class_record import COVER, ClassRecord, narrow
 from calibrant.policy.drift_gate import DriftGate, Evidence
 from calibrant.policy.feature_distance import Features, nearest
+from calibrant.policy.patience import Patience
 from calibrant.policy.regret import Regret
+from calibrant.policy.slow_errors import SlowErrors
 from calibrant.session.deployment import Deployment
 
 
@@ -26,12 +30,19 @@ class Assessment:
     """What a window looks like, and what to do about it.
 
     To adapt, to skip it, or to revert: the version that the decision names does better than the one in force. `home` is
-    then the accuracy of that one on the labels of the window, and `policies` what the gate is to go on from.
+    then the accuracy of that one on the labels of the window, `lost` and `won` the labels that only one of the two gets
+    right, and `policies` what they are to go on from. `right` bool[labels] says which labels the parameters in force
+    predict, `keeps` that they are worth keeping if the window is skipped, `redraws` even for others.
     """
 
     evidence: Evidence
     decision: Decision
+    right: NDArray[np.bool_]
+    keeps: bool = False
+    redraws: bool = False
     home: float | None = None
+    lost: int = 0
+    won: int = 0
     policies: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -58,17 +69,31 @@ class DriftMonitor:
     def __init__(self, artifact: Artifact, engine: Engine, deployed: Deployment) -> None:
         self._artifact, self._engine, self._deployed = artifact, engine, deployed
         self._features = Features.of(artifact.program, artifact.reference)
+        self._held = np.bincount(artifact.coreset.y, minlength=len(artifact.classes)) > 0
         self._gate: DriftGate
         self._regret: Regret | None
+        self._patience: Patience
+        self._classes: ClassRecord
+        self._slow: SlowErrors
+        self._called = False  # by errors pooled over windows, and nothing else
         self.resume({})
 
     def memory(self) -> dict[str, Any]:
         """What to go on from, by policy."""
-        return {"gate": self._gate.memory(), "regret": self._regret.memory() if self._regret else None}
+        return {
+            "gate": self._gate.memory(),
+            "regret": self._regret.memory() if self._regret else None,
+            "patience": self._patience.memory(),
+            "classes": self._classes.memory(),
+            "slow_errors": self._slow.memory(),
+        }
 
     def resume(self, memories: Mapping[str, Memory]) -> None:
-        """Go on from what :meth:`memory` said under the version in force; what it said under another one is void."""
-        head = self._deployed.head.number
+        """Go on from what :meth:`memory` said; of gate and regret, what they said under another version is void."""
+        head, about = self._deployed.head.number, {name: memory.value for name, memory in memories.items()}
+        self._patience = Patience.of(about.get("patience"), self._features.count)
+        self._classes = ClassRecord.of(about.get("classes"), self._held)
+        self._slow = SlowErrors.of(about.get("slow_errors"))
         kept = {name: memory.value for name, memory in memories.items() if memory.version == head}
         gate = kept.get("gate")
         self._gate = DriftGate(self._artifact.usual, gate if isinstance(gate, Mapping) else None)
@@ -83,32 +108,84 @@ class DriftMonitor:
         if len(own):
             remembered = self._features.observed(deployed.evaluator.of(own).observation)
             distance, which = nearest(self._features.observed(seen.observation), remembered)
-        wrong = ~seen.right[known]
+        right = seen.right[known]
+        wrong, mean = ~right, self._features.mean(seen.observation)
         evidence = Evidence.of(wrong, distance, which, self._artifact.usual)
         told = self._regret
         if told is not None and told.home != deployed.head.number and known.size:
             home = ~self._at(told.home, window).right
             self._regret = told = told.after(home, wrong)
             if told.regretted:
-                return self._revert(told, evidence, 1 - float(home.mean()))
+                return self._revert(told, evidence, mean, right, 1 - float(home.mean()))
+            if told.labels == 0:  # adapting has paid: what went wrong elsewhere says nothing of it
+                self._patience = Patience()
         decision = self._gate.judge(evidence)
-        if not (decision.adapt or self._gate.open):
+        if known.size:
+            decision = self._by_labels(decision, y[known], right)
+        if decision.adapt and self._patience.wait:
+            self._patience = self._patience.waited()
+            return Assessment(evidence, Decision(Action.SKIP, "waits, adapting here did harm"), right)
+        if not (decision.adapt or self._gate.open or self._slow.errors):
             self._regret = None
-        return Assessment(evidence, decision)
+        if decision.adapt and self._too_narrow(y[known]):
+            few = Decision(Action.SKIP, "few classes, kept until more are known")
+            return Assessment(evidence, few, right, keeps=True, redraws=True)
+        return Assessment(evidence, decision, right, keeps=True)
+
+    def _by_labels(self, decision: Decision, y: NDArray[np.int64], right: NDArray[np.bool_]) -> Decision:
+        """What the gate decided, unless a class is new or errors have added up over windows."""
+        self._classes, new = self._classes.after(y, right)
+        self._slow, self._called = self._slow.after(y.size, int((~right).sum())), False
+        if decision.adapt:
+            return decision
+        if new.any():
+            names = ", ".join(self._artifact.classes[label] for label in np.unique(y[new]))
+            return Decision(Action.ADAPT, f"never right of {names}")
+        if self._slow.call(self._gate.usual_error):
+            self._called = True
+            return Decision(
+                Action.ADAPT, f"{self._slow.errors} of {self._slow.labels} wrong since the last lesson, slowly more"
+            )
+        return decision
+
+    def _too_narrow(self, y: NDArray[np.int64]) -> bool:
+        """Whether a window shows few classes, and few are known altogether."""
+        count = len(self._held)
+        if not narrow(y, count):
+            return False
+        buffer = self._deployed.buffer
+        return np.unique(np.concatenate([buffer.y[~buffer.source], y])).size < COVER * count
 
     def learned(self) -> None:
         """Take note that the window looked at last is learned from."""
         self._gate.adapted()
+        self._slow = self._slow.learned(self._called)
         self._regret = self._regret or Regret(self._deployed.head.number)
 
-    def _revert(self, told: Regret, evidence: Evidence, accuracy: float) -> Assessment:
+    def _revert(
+        self,
+        told: Regret,
+        evidence: Evidence,
+        mean: NDArray[np.float64],
+        right: NDArray[np.bool_],
+        accuracy: float,
+    ) -> Assessment:
         """What the gate will go on from is said by a copy of it: nothing is forgotten before the version is in
         force."""
         gate = DriftGate(self._artifact.usual, self._gate.memory())
-        gate.resigned(told.error, evidence.distance)
+        gate.went_back()
         reason = f"version {told.home} does better, {told.lost} labels to {told.won} that only one gets right"
-        policies = {"gate": gate.memory(), "regret": None}
-        return Assessment(evidence, Decision(Action.REVERT, reason, told.home), accuracy, policies)
+        patience = self._patience.went_back(mean)
+        policies = {"gate": gate.memory(), "regret": None, "patience": patience.memory()}
+        return Assessment(
+            evidence,
+            Decision(Action.REVERT, reason, told.home),
+            right,
+            home=accuracy,
+            lost=told.lost,
+            won=told.won,
+            policies=policies,
+        )
 
     def _at(self, number: int, window: Window) -> Evaluation:
         """The labeled samples under another version; the engine keeps its parameters."""

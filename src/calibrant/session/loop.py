@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,13 @@ import numpy as np
 from calibrant.artifact import Artifact
 from calibrant.core.decision import Action
 from calibrant.core.evaluation import Evaluation
-from calibrant.core.reports import UpdateReport
+from calibrant.core.reports import Alert, UpdateReport
 from calibrant.core.window import Window
 from calibrant.memory.store import Entry
 from calibrant.session.deployment import Deployment
 from calibrant.session.drift_monitor import Assessment, DriftMonitor
+from calibrant.session.label_screen import LabelScreen
+from calibrant.session.lesson import Lesson
 from calibrant.session.supervised import Adapter, Attempt
 from calibrant.session.unsupervised import TestTimeAdapter
 
@@ -30,6 +33,8 @@ class Loop:
         None: nothing is learned from windows without labels.
     monitor : DriftMonitor, optional
         None: every window is learned from.
+    screen : LabelScreen, optional
+        None: every label is believed.
     """
 
     def __init__(
@@ -39,9 +44,11 @@ class Loop:
         supervised: Adapter,
         unsupervised: TestTimeAdapter | None,
         monitor: DriftMonitor | None,
+        screen: LabelScreen | None = None,
     ) -> None:
         self._artifact, self._deployed = artifact, deployed
         self._supervised, self._unsupervised, self._monitor = supervised, unsupervised, monitor
+        self._screen = screen
         self.resume()
 
     def resume(self) -> None:
@@ -71,15 +78,29 @@ class Loop:
             return self._revert(window, assessment)
         if assessment is not None and not assessment.decision.adapt:
             return self._stay(window, f"gate: {assessment.decision.reason}", assessment)
-        if labels or self._unsupervised is None:
-            x, y = window.codes[window.known], window.labels[window.known]
-            attempt = self._supervised.adapt(x, y, self._deployed.buffer, *self._deployed.samples(x, y))
-        else:
-            studied = self._unsupervised.adapt(window.codes)
-            if not isinstance(studied, Attempt):
-                return self._stay(window, studied.reason)
-            attempt = studied
-        return self._settle(window, attempt, assessment)
+        if labels:
+            return self._teach(window, assessment)
+        assert self._unsupervised is not None
+        studied = self._unsupervised.adapt(window.codes)
+        if not isinstance(studied, Attempt):
+            return self._stay(window, studied.reason)
+        return self._settle(window, studied, Lesson.of(window, self._deployed.buffer), assessment)
+
+    def _teach(self, window: Window, assessment: Assessment | None) -> UpdateReport:
+        """Learn from the labels of a window that are believed."""
+        lesson, said, alerts = Lesson.of(window, self._deployed.buffer), "", tuple[Alert, ...]()
+        if self._screen is not None and assessment is not None:
+            screened = self._screen.screen(lesson, assessment.right)
+            alerts = () if screened.alert is None else (screened.alert,)
+            if screened.lesson is None:
+                return self._stay(window, screened.said, assessment, alerts)
+            lesson, said = screened.lesson, screened.said
+        samples, start = self._deployed.samples(lesson)
+        attempt = self._supervised.adapt(lesson, samples, start, self._deployed.home(lesson.buffer))
+        if said:
+            reason = f"{attempt.decision.reason}; {said}"
+            attempt = replace(attempt, decision=replace(attempt.decision, reason=reason))
+        return self._settle(window, attempt, lesson, assessment, alerts)
 
     def _assess(self, window: Window) -> Assessment | None:
         """What the monitor makes of a window. It is not asked about one without labels while guesses are in force:
@@ -88,25 +109,38 @@ class Loop:
             return None
         return self._monitor.look(window)
 
-    def _settle(self, window: Window, attempt: Attempt, assessment: Assessment | None) -> UpdateReport:
+    def _settle(
+        self,
+        window: Window,
+        attempt: Attempt,
+        lesson: Lesson,
+        assessment: Assessment | None,
+        alerts: tuple[Alert, ...] = (),
+    ) -> UpdateReport:
         """Write down what came of an attempt, and what policies go on from."""
         deployed, number, facts = self._deployed, self._deployed.head.number, window.facts()
         if self._monitor is not None and assessment is not None:
             self._monitor.learned()
             facts |= assessment.facts()
         if self._unsupervised is not None and len(window.known) and attempt.commits:
-            seen = self._under(attempt, window)
+            seen = self._under(attempt, window, lesson)
             self._unsupervised.labeled(seen, len(window.known), number + 1)
-        labeled = window.codes[window.known], window.labels[window.known]
-        flips = deployed.commit_or_restore(attempt, labeled, self._entry(window, facts))
+        flips = deployed.commit_or_restore(attempt, lesson, self._entry(window, facts, alerts))
         decision = attempt.decision
         return window.report(
-            deployed.head.number, decision.action.value, decision.reason, flips=flips, **attempt.measured()
+            deployed.head.number,
+            decision.action.value,
+            decision.reason,
+            flips=flips,
+            alerts=alerts,
+            **attempt.measured(),
         )
 
-    def _under(self, attempt: Attempt, window: Window) -> Evaluation:
+    def _under(self, attempt: Attempt, window: Window, lesson: Lesson) -> Evaluation:
         """All of a window, in its order, under the parameters that labels of it taught."""
         known, last = window.known, attempt.outcome.last
+        if len(lesson.y) < len(known):
+            return self._deployed.evaluator.of(window.codes, window.labels)
         if len(known) == len(window.codes):
             return last.take(slice(len(known)))
         rest = np.setdiff1d(np.arange(len(window.codes)), known)
@@ -118,6 +152,8 @@ class Loop:
         decision = assessment.decision
         assert decision.version is not None
         facts = window.facts() | assessment.facts() | {"reason": decision.reason}
+        alert = Alert("went-back", assessment.lost, assessment.won, decision.reason)
+        facts |= {"alerts": [alert.code]}
         policies = self._memories() | dict(assessment.policies)
         version = self._deployed.rollback(decision.version, Entry(facts, ticket=window.ticket, policies=policies))
         self.resume()
@@ -129,19 +165,36 @@ class Loop:
             flips=version.flips,
             accuracy_before=assessment.accuracy,
             accuracy_after=assessment.home,
+            alerts=(alert,),
         )
 
-    def _stay(self, window: Window, reason: str, assessment: Assessment | None = None) -> UpdateReport:
-        """Report a window that nothing was tried on."""
+    def _stay(
+        self,
+        window: Window,
+        reason: str,
+        assessment: Assessment | None = None,
+        alerts: tuple[Alert, ...] = (),
+    ) -> UpdateReport:
+        """Report a window that nothing was tried on. Its labels are kept where they may be true and there is room."""
         facts, accuracy = window.facts() | {"reason": reason}, None
         if assessment is not None:
             facts |= assessment.facts()
             accuracy = assessment.accuracy
-        self._deployed.stay(self._entry(window, facts))
-        number = self._deployed.head.number
-        return window.report(number, Action.SKIP.value, reason, accuracy_before=accuracy, accuracy_after=accuracy)
+        keeps = assessment is not None and assessment.keeps and not alerts
+        lesson = Lesson.of(window, self._deployed.buffer) if keeps else None
+        self._deployed.stay(self._entry(window, facts, alerts), lesson, assessment is not None and assessment.redraws)
+        return window.report(
+            self._deployed.head.number,
+            Action.SKIP.value,
+            reason,
+            accuracy_before=accuracy,
+            accuracy_after=accuracy,
+            alerts=alerts,
+        )
 
-    def _entry(self, window: Window, facts: dict[str, Any]) -> Entry:
+    def _entry(self, window: Window, facts: dict[str, Any], alerts: tuple[Alert, ...] = ()) -> Entry:
+        if alerts:
+            facts = facts | {"alerts": [alert.code for alert in alerts]}
         return Entry(facts, ticket=window.ticket, policies=self._memories())
 
     def _memories(self) -> dict[str, Any]:

@@ -12,8 +12,11 @@ from calibrant.core.decision import Action, Decision
 from calibrant.core.evaluation import Evaluation
 from calibrant.engine import Engine
 from calibrant.memory.replay import ReplayBuffer, identities, update_misses
-from calibrant.policy.verification import Measured, importance, split, verdict
+from calibrant.policy.verification import IMPORTANCE_LIMIT, Measured, home_lost, importance, split, verdict
+from calibrant.session.lesson import Lesson
 from calibrant.updaters.base import Samples, UpdateOutcome, Updater
+
+RECALL = 4  # times as much the coreset counts in a second try, where the first one forgot
 
 
 @dataclass(frozen=True)
@@ -79,35 +82,47 @@ class Adapter:
         self._engine, self._updater = engine, updater
         self._coreset_drop, self._holdout = coreset_drop, holdout
 
-    def adapt(
-        self, x: NDArray[np.int8], y: NDArray[np.int64], buffer: ReplayBuffer, samples: Samples, start: Evaluation
-    ) -> Attempt:
+    def adapt(self, lesson: Lesson, samples: Samples, start: Evaluation, home: NDArray[np.bool_]) -> Attempt:
         """Learn what is not held back, and judge the result. If it passes verification, the held-back samples may
         teach too, in the last third of the steps; what they teach must pass as well.
 
         Parameters
         ----------
-        x : int8[N, height, width, channels]
-        y : int64[N]
-            All known.
-        buffer : ReplayBuffer
-            The coreset in force.
+        lesson : Lesson
         samples : Samples
-            Both together, window first; how often they count is said here.
+            Of both together, window first; how often they count is said here.
         start : Evaluation
             Of these, under the parameters in force.
+        home : bool[k]
+            Which of the artifact's samples in the coreset the artifact itself has right.
         """
+        x, y, buffer = lesson.x, lesson.y, lesson.buffer
+        source = y.size + np.flatnonzero(buffer.source)
+
+        def judged(now: Evaluation, measured: Measured) -> str | None:
+            return verdict(before, measured, self._coreset_drop) or home_lost(
+                home, now.right[source], self._coreset_drop
+            )
+
         # in order of class and content: the held-back samples spread over the classes, in whatever order a window comes
         order = np.lexsort((identities(x, y), y))
         train, held = (np.sort(order[part]) for part in split(y.size, self._holdout))
         total = self._updater.settings.steps
         later = total // 3 if held.size else 0
         before = Measured.of(start, y.size, held)
-        first = self._updater.update(
-            self._engine, self._without(held, samples, train.size, buffer), start, total - later
-        )
+        taught = self._without(held, samples, train.size, buffer)
+        first = self._updater.update(self._engine, taught, start, total - later)
         outcome, after = first, Measured.of(first.last, y.size, held)
-        fault = verdict(before, after, self._coreset_drop)
+        fault = judged(first.last, after)
+        if fault is not None and first.flips:
+            repaired = self._updater.update(self._engine, _recalling(taught, y.size), first.last, total, first.state)
+            measured = Measured.of(repaired.last, y.size, held)
+            if judged(repaired.last, measured) is None:
+                steps, accepted = first.steps + repaired.steps, first.accepted + repaired.accepted
+                first = outcome = replace(repaired, steps=steps, accepted=accepted, misses=first.misses)
+                after, fault = measured, None
+            else:
+                self._engine.load(first.last.parameters)
         if first.flips and later and fault is None:
             everything = replace(
                 samples,
@@ -117,7 +132,7 @@ class Adapter:
             second = self._updater.update(self._engine, everything, first.last, later, first.state)
             refined = Measured.of(second.last, y.size, held)
             outcome = replace(first, misses=first.misses + second.misses)
-            if verdict(before, refined, self._coreset_drop) is None:
+            if judged(second.last, refined) is None:
                 steps, accepted = first.steps + second.steps, first.accepted + second.accepted
                 outcome = replace(outcome, steps=steps, accepted=accepted, last=second.last)
                 after = refined
@@ -131,6 +146,13 @@ class Adapter:
         spread = np.zeros(len(samples.y), np.int64)
         spread[np.setdiff1d(np.arange(len(samples.y)), held)] = counts
         return replace(samples, importance=spread)
+
+
+def _recalling(samples: Samples, window: int) -> Samples:
+    """The samples, what is remembered counting several times as much: for a lesson that made the device forget."""
+    counts = samples.importance.copy()
+    counts[window:] = np.minimum(RECALL * counts[window:], IMPORTANCE_LIMIT)
+    return replace(samples, importance=counts)
 
 
 def _remembering(samples: Samples, evaluation: Evaluation, held: NDArray[np.int64]) -> NDArray[np.float32] | None:

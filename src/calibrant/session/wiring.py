@@ -15,11 +15,14 @@ from calibrant.session import footprint
 from calibrant.session.deployment import Deployment, Keeping
 from calibrant.session.drift_monitor import DriftMonitor
 from calibrant.session.footprint import Footprint
+from calibrant.session.label_screen import LabelScreen
 from calibrant.session.loop import Loop
 from calibrant.session.supervised import Adapter
 from calibrant.session.unsupervised import TestTimeAdapter
 from calibrant.updaters import build
 from calibrant.updaters.base import Updater
+
+REPLAY = 200  # samples to keep at least, unless a user says otherwise: half home's, half the stream's
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Parts:
 def assemble(path: Path | str, options: Options) -> Parts:
     """Open an artifact and its state, and connect the parts; raises as `Session.open`."""
     artifact, budget = read(path, verify=options.verify), options.budget or Budget()
-    capacity = len(artifact.coreset.y) if options.capacity is None else options.capacity
+    capacity = max(len(artifact.coreset.y), REPLAY) if options.capacity is None else options.capacity
     if options.capacity is not None and capacity < 1:
         raise DataError(f"coreset capacity: expected at least 1 sample, got {capacity}")
     footprint.check(budget.ram, artifact.program.arena_bytes, "the arena alone")  # before anything is allocated
@@ -81,7 +84,8 @@ def assemble(path: Path | str, options: Options) -> Parts:
         adapter = Adapter(engine, updater, drop, limits["holdout"])
         unsupervised = TestTimeAdapter(artifact, engine, deployed, drop) if guesses else None
         monitor = DriftMonitor(artifact, engine, deployed) if options.gate else None
-        loop = Loop(artifact, deployed, adapter, unsupervised, monitor)
+        screen = LabelScreen(artifact, engine, deployed, updater) if options.gate else None
+        loop = Loop(artifact, deployed, adapter, unsupervised, monitor, screen)
     except BaseException:
         store.close()
         raise
