@@ -67,6 +67,11 @@ def test_the_table_is_read():
         cost("a wish")
 
 
+def test_what_the_table_promises_most_is_tried():
+    rows = {(HERE / name / "row.txt").read_text("utf-8").strip() for name in ADDITIONS}
+    assert rows >= {"an op", "an updater", "a kind of parameter", "a task, a kind of output"}
+
+
 @pytest.mark.parametrize("name", ADDITIONS)
 def test_addition(name, tmp_path, tmp_path_factory):
     patch, row = HERE / name / "change.patch", (HERE / name / "row.txt").read_text("utf-8").strip()
