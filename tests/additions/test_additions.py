@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from calibrant import _engine
+from calibrant import _engine  # private: where the compiled module lies
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

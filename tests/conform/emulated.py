@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibrant import _engine
+from calibrant import _engine  # private: its tables, to give a library the same face
 
 GUARD = 256  # bytes behind the arena that no kernel may write
 POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64

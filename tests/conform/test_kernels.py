@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from convolution import CASES, check_conv, check_largest_sums, codes, random_conv, rng_of
 
-from calibrant import _engine
+from calibrant import _engine  # private: its list of kernels, and the scratch that C counts
 from calibrant.core.fixedpoint import requantize
 from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from calibrant.core.settings import FlipSettings
 from calibrant.core.window import encode
 from calibrant.export import ExportReport, export
 from calibrant.session import Session
+from calibrant.session.wiring import Parts
 from calibrant.updaters.block_flips import BlockFlips
 from calibrant.updaters.guarded_flips import GuardedFlips
+from sessions import opened
 
 OBSERVE, CALIBRATE, ROLLBACK, PARAMETERS, START = range(3, 8)
 DECISIONS = ("skipped", "rejected", "committed")
@@ -37,12 +40,14 @@ def windows(artifact: Artifact, count: int = WINDOWS) -> list[tuple[np.ndarray, 
     return [make_window(artifact, n, seed=10 + i) for i, n in enumerate((44, 3, 40, 23)[:count])]
 
 
-def open_session(artifact: Artifact, folder: Path, block: int | None = None) -> Session:
+def open_session(
+    artifact: Artifact, folder: Path, block: int | None = None
+) -> AbstractContextManager[tuple[Session, Parts]]:
     """As firmware works: guarded flips, no gate, no upkeep of the coreset, labeled samples only."""
     write(folder / "model.cal", artifact)
-    parts = artifact.meaning, artifact.feedback, artifact.settings
-    updater = BlockFlips(*parts, entries=block) if block else GuardedFlips(*parts)
-    return Session.open(folder / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False, variant="ref")
+    given = artifact.meaning, artifact.feedback, artifact.settings
+    updater = BlockFlips(*given, entries=block) if block else GuardedFlips(*given)
+    return opened(folder / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False, variant="ref")
 
 
 def codes_of(artifact: Artifact, x: np.ndarray) -> np.ndarray:
@@ -94,7 +99,7 @@ def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, blo
         learn(stream, artifact, x, y)
     results = run(tmp_path / "firmware", stream, f"OPT={level}")
     moved = 0
-    with open_session(artifact, tmp_path, block) as session:
+    with open_session(artifact, tmp_path, block) as (session, parts):
         for x, y in windows(artifact):
             rows = results.take("<i4", len(x), 1 + len(artifact.classes))
             assert np.array_equal(rows[:, 0], session.predict(x))
@@ -109,8 +114,8 @@ def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, blo
             total = len(x) + len(artifact.coreset.y)
             assert got["after"]["loss"] / total / 65536 == pytest.approx(expected.loss_after, abs=1e-12)
             weights, bias = parameters(results, artifact)
-            assert np.array_equal(weights, session._parts.engine.parameters.weights)
-            assert np.array_equal(bias, session._parts.engine.parameters.bias)
+            assert np.array_equal(weights, parts.engine.parameters.weights)
+            assert np.array_equal(bias, parts.engine.parameters.bias)
             moved += expected.flips
     assert results.rest == 0
     assert moved > 0
