@@ -5,7 +5,7 @@
 
 cal_kernel *cal_kernel_of(const cal_kernels *kernels, int32_t kind) {
     switch ((cal_kind)kind) {
-#define CAL_OP(kind, kernel) case CAL_KIND_##kind: return kernels->kernel;
+#define CAL_OP(kind, kernel, ...) case CAL_KIND_##kind: return kernels->kernel;
 #include "calibrant/ops.def"
     case CAL_KIND_COUNT: break;
     }

@@ -20,21 +20,8 @@ const cal_training_kernels *cal_training_variant(const cal_kernels *kernels) {
 
 static cal_training_kernel *kernel_of(const cal_training_kernels *kernels, int32_t kind) {
     cal_training_kernel *const table[CAL_STEP_COUNT] = {
-        [CAL_STEP_mask] = kernels->mask,
-        [CAL_STEP_gather] = kernels->gather,
-        [CAL_STEP_dense] = kernels->dense,
-        [CAL_STEP_loss] = kernels->loss,
-        [CAL_STEP_gate] = kernels->gate,
-        [CAL_STEP_bias_update] = kernels->bias_update,
-        [CAL_STEP_weight_update] = kernels->weight_update,
-        [CAL_STEP_dense_update] = kernels->dense_update,
-        [CAL_STEP_conv2d_grad] = kernels->conv2d_grad,
-        [CAL_STEP_dense_grad] = kernels->dense_grad,
-        [CAL_STEP_add_grad] = kernels->add_grad,
-        [CAL_STEP_concat_grad] = kernels->concat_grad,
-        [CAL_STEP_mean_grad] = kernels->mean_grad,
-        [CAL_STEP_avg_pool2d_grad] = kernels->avg_pool2d_grad,
-        [CAL_STEP_max_pool2d_grad] = kernels->max_pool2d_grad,
+#define CAL_STEP(kind, ...) [CAL_STEP_##kind] = kernels->kind,
+#include "calibrant/training.def"
     };
     return table[kind];
 }

@@ -33,7 +33,7 @@ inline const char *const TENSOR_NAMES[] = {
 inline const char *const LAYER_NAMES[] = {CAL_LAYER_FIELDS(CAL_NAME_OF)};
 inline const char *const OP_NAMES[] = {CAL_OP_FIELDS(CAL_NAME_OF)};
 inline const char *const KIND_NAMES[] = {
-#define CAL_OP(kind, kernel) #kind,
+#define CAL_OP(kind, ...) #kind,
 #include "calibrant/ops.def"
 };
 template <size_t N>

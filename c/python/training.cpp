@@ -13,7 +13,8 @@ const char *const DTYPE_NAMES[] = {CAL_DTYPES(CAL_NAME_OF_TRAINING)};
 const char *const SLICE_KIND_NAMES[] = {CAL_SLICE_KINDS(CAL_NAME_OF_TRAINING)};
 const char *const HEAD_NAMES[] = {CAL_HEADS(CAL_NAME_OF_TRAINING)};
 const char *const STEP_KIND_NAMES[] = {
-#define CAL_STEP(kind) #kind,
+    "forward",
+#define CAL_STEP(kind, ...) #kind,
 #include "calibrant/training.def"
 };
 const char *const TRAINING_KERNEL_NAMES[] = {

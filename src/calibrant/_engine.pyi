@@ -6,6 +6,7 @@ LAYER_FIELDS: tuple[str, ...]
 OP_FIELDS: tuple[str, ...]
 KINDS: tuple[str, ...]
 KERNELS: tuple[str, ...]
+OP_KERNELS: tuple[str, ...]
 MAX_INPUTS: int
 BUFFER_FIELDS: tuple[str, ...]
 SLICE_FIELDS: tuple[str, ...]

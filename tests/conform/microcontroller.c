@@ -21,7 +21,7 @@ int64_t report_bytes(void) { return (int64_t)sizeof(cal_report); }
 
 static cal_kernel *kernel_of(int32_t kind) {
     switch ((cal_kind)kind) {
-#define CAL_OP(kind, kernel) case CAL_KIND_##kind: return cal_kernels__ref.kernel;
+#define CAL_OP(kind, kernel, ...) case CAL_KIND_##kind: return cal_kernels__ref.kernel;
 #include "calibrant/ops.def"
     case CAL_KIND_COUNT: break;
     }

@@ -85,7 +85,7 @@ typedef struct cal_op { CAL_OP_FIELDS(CAL_FIELD) } cal_op;
 #undef CAL_FIELD
 
 /* Value of `kind` in a cal_op. */
-#define CAL_OP(kind, kernel) CAL_KIND_##kind,
+#define CAL_OP(kind, ...) CAL_KIND_##kind,
 typedef enum cal_kind {
 #include "calibrant/ops.def"
     CAL_KIND_COUNT

@@ -79,8 +79,9 @@ enum { CAL_DTYPES(CAL_DTYPE_ENUM) CAL_DTYPE_COUNT };
 enum { CAL_SLICE_KINDS(CAL_SLICE_ENUM) CAL_SLICE_KIND_COUNT };
 enum { CAL_HEADS(CAL_HEAD_ENUM) CAL_HEAD_COUNT };
 
-#define CAL_STEP(kind) CAL_STEP_##kind,
+#define CAL_STEP(kind, ...) CAL_STEP_##kind,
 typedef enum cal_step_kind {
+    CAL_STEP_forward,
 #include "calibrant/training.def"
     CAL_STEP_COUNT
 } cal_step_kind;
