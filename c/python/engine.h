@@ -8,6 +8,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -139,6 +140,9 @@ class Engine {
         arena_.emplace(static_cast<size_t>(arena_bytes));
         packed_.emplace(static_cast<size_t>(cal_packed_bytes(&program_, kernels_)));
         cal_pack(&program_, &constants_, kernels_, packed_->get());
+        calls_.resize(ops_.size());
+        engine_ = {&program_, &constants_, kernels_, packed_->get(), arena_->get(), calls_.data()};
+        cal_bind(&engine_, calls_.data());
     }
     Engine(const Engine &) = delete;
     Engine &operator=(const Engine &) = delete;
@@ -153,8 +157,8 @@ class Engine {
         require(status, index, ops_.data());
         nb::gil_scoped_release release;
         std::lock_guard<std::mutex> lock(mutex_);
-        weights_.assign(weights.data(), weights.data() + weights.size());
-        bias_.assign(bias.data(), bias.data() + bias.size());
+        std::copy(weights.data(), weights.data() + weights.size(), weights_.begin()); // calls are bound to their addresses
+        std::copy(bias.data(), bias.data() + bias.size(), bias_.begin());
         cal_pack(&program_, &constants_, kernels_, packed_->get());
     }
 
@@ -176,8 +180,7 @@ class Engine {
         int32_t *to = outputs.data();
         nb::gil_scoped_release release;
         std::lock_guard<std::mutex> lock(mutex_);
-        const cal_engine engine = {&program_, &constants_, kernels_, packed_->get(), arena_->get()};
-        cal_run(&engine, from, static_cast<int64_t>(samples), to, &stats);
+        cal_run(&engine_, from, static_cast<int64_t>(samples), to, &stats);
     }
 
     void read(Array<int8_t, 1> weights, Array<int32_t, 1> bias) {
@@ -209,9 +212,12 @@ class Engine {
     cal_program program_{};
     cal_constants constants_{};
     std::optional<Aligned> arena_, packed_;
+    std::vector<cal_call> calls_;
+    cal_engine engine_{};
     std::mutex mutex_;
 };
 
+void bind_records(nb::module_ &m);
 void bind_training(nb::module_ &m);
 
 } // namespace calibrant

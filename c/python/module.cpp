@@ -71,5 +71,6 @@ NB_MODULE(_engine, m) {
              nb::arg("signal").noconvert().none(), nb::arg("taps").noconvert().none())
         .def_prop_ro("variant", &Engine::variant)
         .def_prop_ro("memory_bytes", &Engine::memory_bytes);
+    bind_records(m);
     bind_training(m);
 }

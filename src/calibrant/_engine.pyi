@@ -16,6 +16,9 @@ SLICE_KINDS: tuple[str, ...]
 HEADS: tuple[str, ...]
 STEP_KINDS: tuple[str, ...]
 TRAINING_KERNELS: tuple[str, ...]
+STEPS: dict[str, tuple[str, str]]  # kind -> the ops it can be of, the kind of slice that it trains
+RECORDS: dict[str, tuple[tuple[str, str, int], ...]]  # struct -> C type, name, length of the array of each field
+BINDINGS: dict[str, tuple[tuple[str, str], ...]]  # struct of arguments -> name of each field, what it belongs to
 
 def variants() -> tuple[str, ...]: ...
 def instructions(variant: str) -> str: ...
