@@ -19,8 +19,20 @@ SHARED_FILES = {"weight_commit": "weight_update", "bias_commit": "bias_update"} 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the caller may ask of an updater: flips a `window` of samples and how large a `block` they move at once,
-    sparse training a `scheme` by name and a `batch`."""
+    """What the caller may ask of an updater; it refuses what it has no use for.
+
+    Parameters
+    ----------
+    window : int, optional
+        Labeled samples that flips learn from at once; as many as fit, up to 40, without.
+    block : int, optional
+        Pairs of output and input channels whose weights a flip step moves, see `updaters.block_flips`; all layers
+        without, which takes more memory.
+    scheme : str, optional
+        What sparse training trains, see `calibrant.autodiff.named`; what the artifact says without.
+    batch : int, optional
+        Samples that sparse training sums the gradients of; 1 without, which takes no memory for sums.
+    """
 
     window: int | None = None
     block: int | None = None
