@@ -64,6 +64,7 @@ def build(folder: Path, *options: str) -> Path | None:
         return None
     library = folder / "microcontroller.so"
     kernels = [f"c/ref/{name}.c" for name in ("table", *_engine.KERNELS)]
+    engine = [f"c/engine/{name}.c" for name in ("binding", "program", "run")]
     rooms = (ROOT / "c" / room for room in ("session", "updaters"))
     device = sorted(str(path.relative_to(ROOT)) for room in rooms for path in room.glob("*.c"))
     command = [
@@ -71,6 +72,7 @@ def build(folder: Path, *options: str) -> Path | None:
         *OPTIONS,
         *(options or ("-O2",)),
         *kernels,
+        *engine,
         *device,
         "tests/conform/microcontroller.c",
         "-o",

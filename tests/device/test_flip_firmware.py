@@ -14,7 +14,7 @@ from artifacts import make_artifact, make_window
 from calibrant.artifact import Artifact, write
 from calibrant.core.settings import FlipSettings
 from calibrant.core.window import encode
-from calibrant.export import ExportReport, export
+from calibrant.export import ExportOptions, ExportReport, export
 from calibrant.session import Session
 from calibrant.session.wiring import Parts
 from calibrant.updaters.block_flips import BlockFlips
@@ -83,7 +83,7 @@ def test_blocks_equal_session(board: str, block: int, tmp_path: Path) -> None:
     need_tools()
     artifact = subject(4)
     artifact = replace(artifact, settings=replace(artifact.settings, fraction_max=0.5, steps=60))
-    whole = export(artifact, board, "64KB", "flip", tmp_path / "whole", window=44)
+    whole = export(artifact, board, "64KB", "flip", tmp_path / "whole", options=ExportOptions(window=44))
     report = check_stream(artifact, board, "-O2", tmp_path, block)
     assert report.total("workspace") < whole.total("workspace") / 2
     assert report.total("arena") < whole.total("arena")
@@ -92,7 +92,13 @@ def test_blocks_equal_session(board: str, block: int, tmp_path: Path) -> None:
 def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, block: int | None = None) -> ExportReport:
     """Windows through a firmware and through a session."""
     report = export(
-        artifact, board, "64KB", "flip", tmp_path / "firmware", window=44, block=block, build=level == "-O2"
+        artifact,
+        board,
+        "64KB",
+        "flip",
+        tmp_path / "firmware",
+        options=ExportOptions(window=44, block=block),
+        build=level == "-O2",
     )
     stream = Stream()
     for x, y in windows(artifact):
@@ -124,7 +130,7 @@ def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, blo
 
 
 def project(artifact: Artifact, folder: Path, window: int = 40) -> Path:
-    export(artifact, "mps2-an386", "64KB", "flip", folder / "firmware", window=window)
+    export(artifact, "mps2-an386", "64KB", "flip", folder / "firmware", options=ExportOptions(window=window))
     return folder / "firmware"
 
 
@@ -202,7 +208,7 @@ def test_rollback(tmp_path: Path) -> None:
 def test_full_window_and_bad_label(tmp_path: Path) -> None:
     artifact = subject(4)
     folder = tmp_path / "firmware"
-    export(artifact, "generic", "64KB", "flip", folder, window=2)
+    export(artifact, "generic", "64KB", "flip", folder, options=ExportOptions(window=2))
     codes = codes_of(artifact, make_window(artifact, 5)[0])
     labels = (0, len(artifact.classes), -1, 1, 2)
     rows = [part for label, sample in zip(labels, codes, strict=True) for part in (np.int32(label), sample)]

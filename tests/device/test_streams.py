@@ -18,7 +18,7 @@ from calibrant.artifact import write
 from calibrant.core.statistics import Preprocess
 from calibrant.data.task import codes, load_task, subset
 from calibrant.engine import Engine, Trainer
-from calibrant.export import export
+from calibrant.export import ExportOptions, export
 from calibrant.export.sparse import Storage
 from calibrant.pipeline import float_training, torch_model
 from calibrant.pipeline.integer_model import prepare_integer
@@ -86,7 +86,9 @@ def test_activities_adapt(folder: Path, tmp_path: Path) -> None:
     settings = {"bits": 4, "coreset": 19, "form": "pooled", "steps": 8, "epochs": 1, "classes": source.classes}
     artifact = torch_model.prepare(net, source.x, source.y, standardize=True, **settings).artifact
     windows = data.windows(target.x, target.y, count=4, size=20)
-    report = export(artifact, "mps2-an386", "1MB", "flip", tmp_path / "firmware", window=20, build=True)
+    report = export(
+        artifact, "mps2-an386", "1MB", "flip", tmp_path / "firmware", options=ExportOptions(window=20), build=True
+    )
     stream = Stream()
     for x, y in windows:
         learn(stream, artifact, x, y)
