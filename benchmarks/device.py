@@ -25,7 +25,7 @@ from calibrant import zoo
 from calibrant.artifact import Artifact
 from calibrant.core.rng import generator
 from calibrant.core.statistics import Preprocess
-from calibrant.export import BOARDS, ExportReport, export
+from calibrant.export import BOARDS, ExportOptions, ExportReport, export
 from calibrant.pipeline import integer_model, torch_model
 from calibrant.plan.workload import program_macs
 
@@ -41,7 +41,7 @@ class Case:
 
     network: str
     updater: str
-    options: dict[str, object]
+    options: dict[str, Any]
 
 
 CASES = (
@@ -121,8 +121,9 @@ def count(project: Path, machine: str, library: Path) -> list[int]:
 
 def measure(artifact: Artifact, case: Case, board: str, library: Path, folder: Path) -> Measured:
     """Export, build, run."""
-    options: dict[str, Any] = {"ram": 512 * 1024 if board == "mps3-an547" else 1024 * 1024, **case.options}
-    report = export(artifact, board, updater=case.updater, folder=folder, build=True, **options)
+    asked = dict(case.options)
+    ram = asked.pop("ram", 512 * 1024 if board == "mps3-an547" else 1024 * 1024)
+    report = export(artifact, board, ram, case.updater, folder, options=ExportOptions(**asked), build=True)
     (folder / "stream.bin").write_bytes(commands(artifact, case))
     counts = count(folder, BOARDS[board].machine, library)
     results = (folder / "results.bin").read_bytes()

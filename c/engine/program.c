@@ -169,7 +169,7 @@ static const struct {
     int32_t least, most; /* inputs */
     check *check;
 } RULES[CAL_KIND_COUNT] = {
-#define CAL_RULES(kind, least, most, check, gradient) [CAL_KIND_##kind] = {least, most, check_##check},
+#define CAL_OP(kind, kernel, least, most, check, gradient) [CAL_KIND_##kind] = {least, most, check_##check},
 #include "calibrant/ops.def"
 };
 

@@ -13,7 +13,7 @@ int32_t cal_weight_limit(int32_t bits);
 
 cal_kernel *cal_kernel_of(const cal_kernels *kernels, int32_t kind);
 
-/* Bytes that an op takes of the packed weights; ops lie there in their order. */
-int64_t cal_packed_op_bytes(const cal_program *p, const cal_kernels *kernels, const cal_op *op);
+/* Where an op's packed weights begin; ops lie there in their order. */
+int64_t cal_packed_offset(const cal_program *p, const cal_kernels *kernels, const cal_op *op);
 
 #endif

@@ -5,53 +5,38 @@
 
 cal_kernel *cal_kernel_of(const cal_kernels *kernels, int32_t kind) {
     switch ((cal_kind)kind) {
-#define CAL_OP(kind, kernel) case CAL_KIND_##kind: return kernels->kernel;
+#define CAL_OP(kind, kernel, ...) case CAL_KIND_##kind: return kernels->kernel;
 #include "calibrant/ops.def"
     case CAL_KIND_COUNT: break;
     }
     return NULL;
 }
 
-int64_t cal_packed_op_bytes(const cal_program *p, const cal_kernels *kernels, const cal_op *op) {
+static int64_t packed_bytes(const cal_program *p, const cal_kernels *kernels, const cal_op *op) {
     if (op->layer < 0 || !kernels->packed_bytes) return 0;
     return (kernels->packed_bytes(op, &p->layers[op->layer]) + 63) / 64 * 64;
 }
 
-int64_t cal_packed_bytes(const cal_program *p, const cal_kernels *kernels) {
+int64_t cal_packed_offset(const cal_program *p, const cal_kernels *kernels, const cal_op *op) {
     int64_t total = 0;
-    for (int32_t i = 0; i < p->op_count; i++) total += cal_packed_op_bytes(p, kernels, &p->ops[i]);
+    for (const cal_op *before = p->ops; before != op; before++) total += packed_bytes(p, kernels, before);
     return total;
+}
+
+int64_t cal_packed_bytes(const cal_program *p, const cal_kernels *kernels) {
+    return cal_packed_offset(p, kernels, p->ops + p->op_count);
 }
 
 void cal_pack(const cal_program *p, const cal_constants *constants, const cal_kernels *kernels, uint8_t *packed) {
     for (int32_t i = 0; i < p->op_count; i++) {
         const cal_op *op = &p->ops[i];
-        const int64_t bytes = cal_packed_op_bytes(p, kernels, op);
+        const int64_t bytes = packed_bytes(p, kernels, op);
         if (bytes) {
             const cal_layer *layer = &p->layers[op->layer];
             kernels->pack(op, layer, constants->weights + layer->weight_offset, packed);
         }
         packed += bytes;
     }
-}
-
-static cal_args arguments(const cal_engine *engine, const cal_op *op, const uint8_t *packed) {
-    const cal_program *p = engine->program;
-    cal_args args = {.op = op, .output = &p->tensors[op->output], .scratch = engine->arena + op->scratch_offset};
-    for (int32_t i = 0; i < op->input_count; i++) {
-        args.input[i] = &p->tensors[cal_op_input(op, i)];
-        args.x[i] = (const int8_t *)engine->arena + args.input[i]->offset;
-    }
-    args.y = engine->arena + args.output->offset;
-    if (op->layer >= 0) {
-        args.layer = &p->layers[op->layer];
-        args.weights = engine->constants->weights + args.layer->weight_offset;
-        args.bias = engine->constants->bias + args.layer->channel_offset;
-        args.multiplier = engine->constants->multiplier + args.layer->channel_offset;
-        args.shift = engine->constants->shift + args.layer->channel_offset;
-        args.packed = packed;
-    }
-    return args;
 }
 
 int64_t cal_active_count(const cal_program *p) {
@@ -61,26 +46,24 @@ int64_t cal_active_count(const cal_program *p) {
     return total;
 }
 
+/* Calls are copied to set what differs from sample to sample. */
 static void run_sample(const cal_engine *engine, int64_t sample, const cal_stats *stats, int32_t *active) {
     const cal_program *p = engine->program;
     int32_t *added = active ? active + p->channel_count : NULL;
     const cal_kernels *kernels = engine->kernels;
-    const uint8_t *packed = engine->packed;
     for (int32_t i = 0; i < p->op_count; i++) {
-        const cal_op *op = &p->ops[i];
-        cal_args args = arguments(engine, op, packed);
-        packed += cal_packed_op_bytes(p, kernels, op);
+        cal_args args = engine->calls[i].args;
         if (args.layer && stats->pooled) {
             args.pooled = stats->pooled + sample * p->pooled_count + args.layer->pooled_offset;
             kernels->channel_sum(&args);
         }
         if (active && args.layer) {
             args.active = active + args.layer->channel_offset;
-        } else if (active && op->kind == CAL_KIND_add) {
+        } else if (active && args.op->kind == CAL_KIND_add) {
             args.active = added;
             added += args.output->channels;
         }
-        cal_kernel_of(kernels, op->kind)(&args);
+        engine->calls[i].kernel(&args);
         if (args.layer && stats->taps) {
             args.signal = stats->signal + sample * p->channel_count + args.layer->channel_offset;
             args.taps = stats->taps + args.layer->weight_offset;

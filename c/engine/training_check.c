@@ -82,48 +82,44 @@ static cal_training_status check_slice(const scene *s, int32_t id) {
     return CAL_TRAINING_OK;
 }
 
-/* What the steps of a kind read and write, in terms of their op: checks of all kinds follow from these rows. */
-typedef enum place { NONE, LIKE_INPUT, LIKE_OUTPUT, LIKE_GATHERED, LIKE_FEATURES, LIKE_CLASSES } place;
+/* What the steps of a kind read and write, in terms of their op, by the rows of training.def: checks of all kinds follow
+ * from them. */
+typedef enum place { NOWHERE, LIKE_INPUT, LIKE_OUTPUT, LIKE_GATHERED, LIKE_FEATURES, LIKE_CLASSES } place;
 typedef struct role { place like; int32_t dtype; } role; /* dtype -1: that of the logits */
 typedef struct rule {
-    int32_t least, most;   /* inputs */
+    uint32_t ops;  /* OF_ bits; of op kinds as they count */
+    int32_t least; /* inputs */
     role input[2], output;
-    int32_t slice;         /* kind of slice, -1: none */
-    uint32_t ops;          /* bits of op kinds, or ITS_OWN; 0: none */
-    bool adds, float_head; /* accumulate may be 1; needs a float32 head */
+    int32_t slice; /* kind of slice, -1: none */
 } rule;
 
 /* The step that carries the gradient of an op of each kind to an input, by the rows of ops.def. */
-enum { CAL_STEP_none = -1 };
+enum { CAL_STEP_none = -1, CAL_SLICE_none = -1, CAL_DTYPE_logits = -1 };
 static const int32_t GRADIENTS[CAL_KIND_COUNT] = {
-#define CAL_RULES(kind, least, most, check, gradient) [CAL_KIND_##kind] = CAL_STEP_##gradient,
+#define CAL_OP(kind, kernel, least, most, check, gradient) [CAL_KIND_##kind] = CAL_STEP_##gradient,
 #include "calibrant/ops.def"
 };
 
-#define BIT(kind) (1u << CAL_KIND_##kind)
-enum { ANY_OP = (1 << CAL_KIND_COUNT) - 1, ITS_OWN = 1 << CAL_KIND_COUNT }; /* ITS_OWN: ops that GRADIENTS say */
-enum { I8 = CAL_DTYPE_int8, F32 = CAL_DTYPE_float32, MASK = CAL_DTYPE_mask };
-#define GRAD {1, 1, {{LIKE_OUTPUT, F32}}, {LIKE_INPUT, F32}, -1, ITS_OWN, true, false}
+#define NONE {NOWHERE, 0}
+#define INPUT(dtype) {LIKE_INPUT, CAL_DTYPE_##dtype}
+#define OUTPUT(dtype) {LIKE_OUTPUT, CAL_DTYPE_##dtype}
+#define GATHERED(dtype) {LIKE_GATHERED, CAL_DTYPE_##dtype}
+#define FEATURES(dtype) {LIKE_FEATURES, CAL_DTYPE_##dtype}
+#define CLASSES(dtype) {LIKE_CLASSES, CAL_DTYPE_##dtype}
+
+enum {
+    OF_any = (1 << CAL_KIND_COUNT) - 1,
+    OF_conv2d = 1 << CAL_KIND_conv2d,
+    OF_gradient = 1 << CAL_KIND_COUNT, /* ops that GRADIENTS say */
+    OF_head = OF_gradient << 1,
+    OF_logits = 0
+};
 
 static const rule RULES[CAL_STEP_COUNT] = {
-    [CAL_STEP_forward] = {1, CAL_MAX_INPUTS, {{NONE, 0}}, {NONE, 0}, -1, ANY_OP, false, false},
-    [CAL_STEP_mask] = {1, 1, {{LIKE_OUTPUT, I8}}, {LIKE_OUTPUT, MASK}, -1, ANY_OP, false, false},
-    [CAL_STEP_gather] = {1, 1, {{LIKE_INPUT, I8}}, {LIKE_GATHERED, I8}, CAL_SLICE_weight, BIT(conv2d), false, false},
-    [CAL_STEP_dense] = {1, 1, {{LIKE_FEATURES, I8}}, {LIKE_CLASSES, F32}, -1, 0, false, true},
-    [CAL_STEP_loss] = {1, 1, {{LIKE_CLASSES, -1}}, {LIKE_CLASSES, F32}, -1, 0, false, false},
-    [CAL_STEP_gate] = {1, 2, {{LIKE_OUTPUT, F32}, {LIKE_OUTPUT, MASK}}, {LIKE_OUTPUT, F32}, -1, ANY_OP, false, false},
-    [CAL_STEP_bias_update] = {1, 1, {{LIKE_OUTPUT, F32}}, {NONE, 0}, CAL_SLICE_bias, BIT(conv2d), false, false},
-    [CAL_STEP_weight_update] = {2, 2, {{LIKE_GATHERED, I8}, {LIKE_OUTPUT, F32}}, {NONE, 0}, CAL_SLICE_weight,
-                                BIT(conv2d), false, false},
-    [CAL_STEP_dense_update] = {2, 2, {{LIKE_FEATURES, I8}, {LIKE_CLASSES, F32}}, {NONE, 0}, CAL_SLICE_head, 0, false, true},
-    [CAL_STEP_conv2d_grad] = GRAD,
-    [CAL_STEP_dense_grad] = {1, 1, {{LIKE_CLASSES, F32}}, {LIKE_FEATURES, F32}, -1, 0, true, true},
-    [CAL_STEP_add_grad] = GRAD,
-    [CAL_STEP_concat_grad] = GRAD,
-    [CAL_STEP_mean_grad] = GRAD,
-    [CAL_STEP_avg_pool2d_grad] = GRAD,
-    [CAL_STEP_max_pool2d_grad] = {2, 2, {{LIKE_INPUT, I8}, {LIKE_OUTPUT, F32}}, {LIKE_INPUT, F32}, -1, ITS_OWN,
-                                  true, false},
+    [CAL_STEP_forward] = {OF_any, 1, {NONE}, NONE, CAL_SLICE_none},
+#define CAL_STEP(kind, of, least, input0, input1, output, trains)                                                      \
+    [CAL_STEP_##kind] = {OF_##of, least, {input0, input1}, output, CAL_SLICE_##trains},
+#include "calibrant/training.def"
 };
 
 static const cal_op *op_of(const scene *s, const cal_step *step) { return &s->program->ops[step->op]; }
@@ -136,7 +132,6 @@ static bool fits(const scene *s, const cal_step *step, place like, const cal_buf
     const cal_training *t = s->training;
     if (like == LIKE_FEATURES) return elements(b) == t->features;
     if (like == LIKE_CLASSES) return elements(b) == t->classes;
-    if (like == NONE) return true;
     const cal_op *op = op_of(s, step);
     const int32_t id = like == LIKE_OUTPUT ? op->output : cal_op_input(op, step->operand);
     const cal_tensor *tensor = &s->program->tensors[id];
@@ -152,7 +147,6 @@ static bool fits(const scene *s, const cal_step *step, place like, const cal_buf
 static bool buffer_valid(const scene *s, int32_t id, role wanted) {
     if (!between(id, 0, s->training->buffer_count - 1)) return false;
     const int32_t dtype = s->training->buffers[id].dtype;
-    if (wanted.like == NONE) return true;
     return dtype == (wanted.dtype < 0 ? s->training->buffers[s->training->logits].dtype : wanted.dtype);
 }
 
@@ -201,26 +195,28 @@ static cal_training_status check_step(const scene *s, int32_t id) {
     const cal_step *step = &s->training->steps[id];
     if (!between(step->kind, 0, CAL_STEP_COUNT - 1)) return CAL_STEP_KIND;
     const rule *r = &RULES[step->kind];
-    if (r->ops) {
+    if (r->ops & (OF_any | OF_gradient)) {
         if (!between(step->op, 0, s->program->op_count - 1)) return CAL_STEP_OP;
         const int32_t kind = op_of(s, step)->kind;
-        if (!(r->ops == ITS_OWN ? GRADIENTS[kind] == step->kind : r->ops >> kind & 1)) return CAL_STEP_OP;
+        if (!(r->ops == OF_gradient ? GRADIENTS[kind] == step->kind : r->ops >> kind & 1)) return CAL_STEP_OP;
         if (step->kind == CAL_STEP_mask && s->program->tensors[op_of(s, step)->output].bits != 8) return CAL_STEP_OP;
         if (!between(step->operand, 0, op_of(s, step)->input_count - 1)) return CAL_STEP_FLAG;
     }
-    if (r->float_head && s->training->head != CAL_HEAD_float32) return CAL_STEP_KIND;
+    if (r->ops == OF_head && s->training->head != CAL_HEAD_float32) return CAL_STEP_KIND;
     if (!slice_valid(s, step, r)) return CAL_STEP_SLICE;
-    if (!between(step->accumulate, 0, r->adds ? 1 : 0)) return CAL_STEP_FLAG;
+    const bool adds = r->output.like == LIKE_INPUT || r->output.like == LIKE_FEATURES;
+    if (!between(step->accumulate, 0, adds ? 1 : 0)) return CAL_STEP_FLAG;
     if (!between(step->in_place, 0, 1)) return CAL_STEP_IN_PLACE;
-    if (!between(step->input_count, r->least, r->most)) return CAL_STEP_INPUTS;
     if (step->kind == CAL_STEP_forward) {
         const cal_training_status status = check_forward(s, step);
         if (status != CAL_TRAINING_OK) return status;
     } else {
+        const int32_t most = r->input[1].like == NOWHERE ? 1 : 2;
+        if (!between(step->input_count, r->least, most)) return CAL_STEP_INPUTS;
         for (int32_t i = 0; i < step->input_count; i++)
             if (!buffer_valid(s, cal_step_input(step, i), r->input[i])) return CAL_STEP_INPUTS;
-        if (r->output.like == NONE && step->output != -1) return CAL_STEP_OUTPUT;
-        if (r->output.like != NONE && !buffer_valid(s, step->output, r->output)) return CAL_STEP_OUTPUT;
+        if (r->output.like == NOWHERE && step->output != -1) return CAL_STEP_OUTPUT;
+        if (r->output.like != NOWHERE && !buffer_valid(s, step->output, r->output)) return CAL_STEP_OUTPUT;
         if (step->kind == CAL_STEP_gate && step->output != step->input0) return CAL_STEP_OUTPUT;
         for (int32_t i = 0; i < step->input_count; i++)
             if (!fits(s, step, r->input[i].like, &s->training->buffers[cal_step_input(step, i)])) return CAL_STEP_SHAPE;

@@ -3,6 +3,8 @@
 #ifndef CALIBRANT_STEP_CONTEXT_H
 #define CALIBRANT_STEP_CONTEXT_H
 
+#include <stdalign.h>
+
 #include "calibrant/calibration.h"
 #include "calibrant/training.h"
 
@@ -14,11 +16,14 @@ typedef struct calibrant_step_context {
 } calibrant_step_context;
 
 /* The learner's state. `pending` samples wait in the accumulators for the end of their batch. */
-typedef struct calibrant_learner {
-    _Alignas(16) cal_versions versions;
-    int32_t coreset_right, samples, pending;
-    float rate, bias_rate;
-} calibrant_learner;
+#define CALIBRANT_LEARNER_FIELDS(X)                                                                                    \
+    X(cal_versions, versions)                                                                                          \
+    X(int32_t, coreset_right)                                                                                          \
+    X(int32_t, samples)                                                                                                \
+    X(int32_t, pending)                                                                                                \
+    X(float, rate)                                                                                                     \
+    X(float, bias_rate)
+typedef struct calibrant_learner { alignas(16) CALIBRANT_LEARNER_FIELDS(CAL_DECLARE) } calibrant_learner;
 
 /* Runs a kernel with what is known only now. */
 static inline void calibrant_step(cal_training_kernel *kernel, const cal_training_args *fixed,

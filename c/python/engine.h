@@ -34,7 +34,7 @@ inline const char *const TENSOR_NAMES[] = {
 inline const char *const LAYER_NAMES[] = {CAL_LAYER_FIELDS(CAL_NAME_OF)};
 inline const char *const OP_NAMES[] = {CAL_OP_FIELDS(CAL_NAME_OF)};
 inline const char *const KIND_NAMES[] = {
-#define CAL_OP(kind, kernel) #kind,
+#define CAL_OP(kind, ...) #kind,
 #include "calibrant/ops.def"
 };
 template <size_t N>
@@ -140,6 +140,9 @@ class Engine {
         arena_.emplace(static_cast<size_t>(arena_bytes));
         packed_.emplace(static_cast<size_t>(cal_packed_bytes(&program_, kernels_)));
         cal_pack(&program_, &constants_, kernels_, packed_->get());
+        calls_.resize(ops_.size());
+        engine_ = {&program_, &constants_, kernels_, packed_->get(), arena_->get(), calls_.data()};
+        cal_bind(&engine_, calls_.data());
     }
     Engine(const Engine &) = delete;
     Engine &operator=(const Engine &) = delete;
@@ -188,8 +191,7 @@ class Engine {
         int32_t *to = outputs.data();
         nb::gil_scoped_release release;
         std::lock_guard<std::mutex> lock(mutex_);
-        const cal_engine engine = {&program_, &constants_, kernels_, packed_->get(), arena_->get()};
-        cal_run(&engine, from, static_cast<int64_t>(samples), to, &stats);
+        cal_run(&engine_, from, static_cast<int64_t>(samples), to, &stats);
     }
 
     // Constants by name into buffers, those that are wanted.
@@ -247,9 +249,12 @@ class Engine {
     cal_program program_{};
     cal_constants constants_{};
     std::optional<Aligned> arena_, packed_;
+    std::vector<cal_call> calls_;
+    cal_engine engine_{};
     std::mutex mutex_;
 };
 
+void bind_records(nb::module_ &m);
 void bind_training(nb::module_ &m);
 
 } // namespace calibrant

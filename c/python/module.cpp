@@ -11,6 +11,11 @@ const char *const KERNEL_NAMES[] = {
 #include "calibrant/ops.def"
 };
 
+const char *const OP_KERNEL_NAMES[] = {
+#define CAL_OP(kind, kernel, ...) #kernel,
+#include "calibrant/ops.def"
+};
+
 nb::tuple variants() {
     nb::list out;
     for (int32_t i = 0; const cal_kernels *kernels = cal_variant(i); i++)
@@ -46,6 +51,7 @@ NB_MODULE(_engine, m) {
     m.attr("OP_FIELDS") = names(OP_NAMES);
     m.attr("KINDS") = names(KIND_NAMES);
     m.attr("KERNELS") = names(KERNEL_NAMES);
+    m.attr("OP_KERNELS") = names(OP_KERNEL_NAMES);
     m.attr("MAX_INPUTS") = static_cast<int>(CAL_MAX_INPUTS);
     m.def("variants", &variants);
     m.def("instructions", &instructions, nb::arg("variant"));
@@ -69,5 +75,6 @@ NB_MODULE(_engine, m) {
              nb::arg("signal").noconvert().none(), nb::arg("taps").noconvert().none())
         .def_prop_ro("variant", &Engine::variant)
         .def_prop_ro("memory_bytes", &Engine::memory_bytes);
+    bind_records(m);
     bind_training(m);
 }

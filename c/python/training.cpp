@@ -13,7 +13,8 @@ const char *const DTYPE_NAMES[] = {CAL_DTYPES(CAL_NAME_OF_TRAINING)};
 const char *const SLICE_KIND_NAMES[] = {CAL_SLICE_KINDS(CAL_NAME_OF_TRAINING)};
 const char *const HEAD_NAMES[] = {CAL_HEADS(CAL_NAME_OF_TRAINING)};
 const char *const STEP_KIND_NAMES[] = {
-#define CAL_STEP(kind) #kind,
+    "forward",
+#define CAL_STEP(kind, ...) #kind,
 #include "calibrant/training.def"
 };
 const char *const TRAINING_KERNEL_NAMES[] = {
@@ -56,11 +57,16 @@ class Trainer {
         require(status, index);
         arena_.emplace(static_cast<size_t>(arena_bytes));
         if (accumulate) accumulators_.resize(static_cast<size_t>(accumulator_count));
-        accumulate_ = accumulate;
         if (head == CAL_HEAD_float32) {
             head_weight_.resize(static_cast<size_t>(classes) * features);
             head_bias_.resize(static_cast<size_t>(classes));
         }
+        calls_.resize(steps_.size() + slices_.size());
+        trainer_ = {&engine.program_, &training_, engine.kernels_, cal_training_variant(kernels_), engine.weights_.data(),
+                    engine.bias_.data(), engine.multiplier_.data(), engine.shift_.data(), engine.packed_->get(),
+                    arena_->get(), head_weight_.data(), head_bias_.data(), accumulate ? accumulators_.data() : nullptr,
+                    calls_.data()};
+        cal_bind_training(&trainer_, calls_.data());
     }
     Trainer(const Trainer &) = delete;
     Trainer &operator=(const Trainer &) = delete;
@@ -74,9 +80,8 @@ class Trainer {
         const int64_t samples = static_cast<int64_t>(x.shape(0));
         nb::gil_scoped_release release;
         std::lock_guard<std::mutex> lock(engine_.mutex_);
-        const cal_trainer t = trainer();
-        cal_train(&t, from, wanted, samples, rate, bias_rate, to, nullptr);
-        cal_commit(&t, carry);
+        cal_train(&trainer_, from, wanted, samples, rate, bias_rate, to, nullptr);
+        cal_commit(&trainer_, carry);
     }
 
     void evaluate(Array<const int8_t, 2> x, std::optional<Array<const int32_t, 1>> labels,
@@ -92,8 +97,7 @@ class Trainer {
         float *loss = losses ? losses->data() : nullptr, *scores = logits ? logits->data() : nullptr;
         nb::gil_scoped_release release;
         std::lock_guard<std::mutex> lock(engine_.mutex_);
-        const cal_trainer t = trainer();
-        cal_evaluate(&t, from, wanted, static_cast<int64_t>(samples), loss, scores);
+        cal_evaluate(&trainer_, from, wanted, static_cast<int64_t>(samples), loss, scores);
     }
 
     void read(const std::string &what, Array<float, 1> to) {
@@ -158,12 +162,6 @@ class Trainer {
         fail("'" + what + "': expected accumulators, head_weight or head_bias");
     }
 
-    cal_trainer trainer() {
-        return {&engine_.program_, &training_, engine_.kernels_, cal_training_variant(kernels_), engine_.weights_.data(),
-                engine_.bias_.data(), engine_.multiplier_.data(), engine_.shift_.data(), engine_.packed_->get(),
-                arena_->get(), head_weight_.data(), head_bias_.data(), accumulate_ ? accumulators_.data() : nullptr};
-    }
-
     Engine &engine_;
     const cal_kernels *kernels_;
     std::vector<cal_buffer> buffers_;
@@ -174,7 +172,8 @@ class Trainer {
     std::vector<float> accumulators_, head_weight_, head_bias_;
     cal_training training_{};
     std::optional<Aligned> arena_;
-    bool accumulate_ = false;
+    std::vector<cal_step_call> calls_;
+    cal_trainer trainer_{};
 };
 
 void bind_training(nb::module_ &m) {

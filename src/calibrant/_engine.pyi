@@ -6,6 +6,7 @@ LAYER_FIELDS: tuple[str, ...]
 OP_FIELDS: tuple[str, ...]
 KINDS: tuple[str, ...]
 KERNELS: tuple[str, ...]
+OP_KERNELS: tuple[str, ...]
 MAX_INPUTS: int
 BUFFER_FIELDS: tuple[str, ...]
 SLICE_FIELDS: tuple[str, ...]
@@ -15,6 +16,9 @@ SLICE_KINDS: tuple[str, ...]
 HEADS: tuple[str, ...]
 STEP_KINDS: tuple[str, ...]
 TRAINING_KERNELS: tuple[str, ...]
+STEPS: dict[str, tuple[str, str]]  # kind -> the ops it can be of, the kind of slice that it trains
+RECORDS: dict[str, tuple[tuple[str, str, int], ...]]  # struct -> C type, name, length of the array of each field
+BINDINGS: dict[str, tuple[tuple[str, str], ...]]  # struct of arguments -> name of each field, what it belongs to
 
 def variants() -> tuple[str, ...]: ...
 def instructions(variant: str) -> str: ...

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from calibrant import _engine
+from calibrant import _engine  # private: its tables, to give a library the same face
+from calibrant.export.records import record_bytes
 
 GUARD = 256  # bytes behind the arena that no kernel may write
 POINTER, INT, LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
@@ -22,7 +23,10 @@ Program = struct(
     output=INT, arena_bytes=LONG, weight_count=LONG, channel_count=LONG, pooled_count=LONG,
 )  # fmt: skip
 Constants = struct(weights=POINTER, bias=POINTER, multiplier=POINTER, shift=POINTER)
-EngineRecord = struct(program=POINTER, constants=POINTER, kernels=POINTER, packed=POINTER, arena=POINTER)
+EngineRecord = struct(
+    program=POINTER, constants=POINTER, kernels=POINTER, packed=POINTER, arena=POINTER, calls=POINTER
+)  # fmt: skip
+CALL_BYTES = ctypes.sizeof(POINTER) + record_bytes("cal_args", ctypes.sizeof(POINTER))
 Stats = struct(active=POINTER, pooled=POINTER, signal=POINTER, taps=POINTER)
 
 
@@ -80,7 +84,10 @@ class EmulatedEngine:
         self.guard[:] = 0xA5
         lib.cal_pack(program, constants, kernels, POINTER(address(self.packed)))
         records = ctypes.addressof(self.program), ctypes.addressof(self.constants)
-        self.engine = EngineRecord(*records, kernels, address(self.packed), address(self.arena))
+        self.calls = np.zeros(len(ops) * CALL_BYTES, np.uint8)
+        places = (address(a) for a in (self.packed, self.arena, self.calls))
+        self.engine = EngineRecord(*records, kernels, *places)
+        lib.cal_bind(ctypes.byref(self.engine), POINTER(address(self.calls)))
 
     def run(self, x, outputs, active, pooled, signal, taps):
         stats = Stats(*(address(a) for a in (active, pooled, signal, taps)))

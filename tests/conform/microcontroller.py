@@ -13,12 +13,12 @@ import numpy as np
 from emulated import INT, LONG, POINTER, Constants, Program, address, aligned, struct
 
 from artifacts import make_artifact
-from calibrant import _engine
+from calibrant import _engine  # private: its tables say how a program is encoded for C
 from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.core.settings import FlipSettings
 from calibrant.core.window import encode
 from calibrant.engine import native
-from calibrant.engine.engine import _op_fields
+from calibrant.engine.engine import _op_fields  # private: C is given ops as the engine gives them
 from calibrant.memory.replay import ReplayBuffer
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +64,7 @@ def build(folder: Path, *options: str) -> Path | None:
         return None
     library = folder / "microcontroller.so"
     kernels = [f"c/ref/{name}.c" for name in ("table", *_engine.KERNELS)]
+    engine = [f"c/engine/{name}.c" for name in ("binding", "program", "run")]
     rooms = (ROOT / "c" / room for room in ("session", "updaters"))
     device = sorted(str(path.relative_to(ROOT)) for room in rooms for path in room.glob("*.c"))
     command = [
@@ -71,6 +72,7 @@ def build(folder: Path, *options: str) -> Path | None:
         *OPTIONS,
         *(options or ("-O2",)),
         *kernels,
+        *engine,
         *device,
         "tests/conform/microcontroller.c",
         "-o",

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from calibrant.core.rng import generator
 from calibrant.memory.replay import ReplayBuffer, identities
 from calibrant.pipeline import torch_model
 from calibrant.policy.verification import split
+from calibrant.session.wiring import Parts
 from calibrant.updaters.block_flips import BlockFlips
 from networks import network
+from sessions import opened
 
 CAPACITY = 91
 WORDS = {  # a session's reasons by their beginning
@@ -46,11 +49,11 @@ def stream(artifact: Artifact, sizes: Sequence[int] = (45, 1, 7, 91, 60)) -> lis
     return [*windows, (x[y == 2], y[y == 2]), windows[0], windows[0], (x, some), (x, np.full(50, -1))]
 
 
-def session(path: Path, artifact: Artifact, block: int = 0) -> Session:
+def session(path: Path, artifact: Artifact, block: int = 0) -> AbstractContextManager[tuple[Session, Parts]]:
     write(path, artifact)
-    parts = artifact.meaning, artifact.feedback, artifact.settings
-    updater = BlockFlips(*parts, entries=block) if block else None
-    return Session.open(path, variant="ref", updater=updater, gate=False, upkeep=False, unlabeled=False)
+    given = artifact.meaning, artifact.feedback, artifact.settings
+    updater = BlockFlips(*given, entries=block) if block else None
+    return opened(path, variant="ref", updater=updater, gate=False, upkeep=False, unlabeled=False)
 
 
 def compare(
@@ -60,7 +63,7 @@ def compare(
     devices = [Device(library, artifact, artifact.settings, CAPACITY, room, block) for room in rooms]
     assert [device.start() for device in devices] == ["ok"] * len(devices)
     reasons = []
-    with session(path, artifact, block) as linux:
+    with session(path, artifact, block) as (linux, parts):
         for window in windows:
             expected = linux.observe(*window)
             reasons.append(next(WORDS[word] for word in WORDS if expected.reason.startswith(word)))
@@ -68,8 +71,8 @@ def compare(
                 status, report = learn(device, window)
                 assert status == "ok"
                 assert REASONS[report.reason] == reasons[-1]
-                assert device.weights.tobytes() == linux._parts.engine.parameters.weights.tobytes()
-                assert device.bias.tobytes() == linux._parts.engine.parameters.bias.tobytes()
+                assert device.weights.tobytes() == parts.engine.parameters.weights.tobytes()
+                assert device.bias.tobytes() == parts.engine.parameters.bias.tobytes()
                 check_report(report, expected, len(ReplayBuffer.of(artifact.coreset)))
     return reasons
 

@@ -35,6 +35,7 @@ def emulation(tmp_path_factory):
 
 @pytest.fixture
 def emulated(emulation, monkeypatch):
+    # private: the engine has no choice of binary, and should have none
     monkeypatch.setattr("calibrant.engine.engine._engine", emulation)
 
 

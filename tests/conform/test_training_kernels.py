@@ -24,7 +24,7 @@ from gradient import (
 )
 from test_kernels import POOLS
 
-from calibrant import _engine
+from calibrant import _engine  # private: its lists of kernels, steps and types
 from calibrant.core import fmath
 from calibrant.core.dtype import BIAS_LIMIT
 from calibrant.core.program import Tensor

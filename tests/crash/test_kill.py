@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ import pytest
 from calibrant import Session, write
 from calibrant.artifact import Artifact
 from calibrant.core.rng import generator
+from calibrant.memory import database
 from calibrant.memory.samples import fingerprint
+from calibrant.session.wiring import Parts
+from sessions import opened
 
 Window = tuple[np.ndarray, np.ndarray]
 KILLS = 50
@@ -44,30 +48,32 @@ def stream(artifact: Artifact, build_window: Callable[..., Window]) -> Window:
 
 def check(artifact: Path, state: Path, acknowledged: int) -> int:
     """Open the state as the next run would; give its latest version."""
-    with Session.open(artifact, state) as session:
+    with opened(artifact, state) as (session, parts):
         versions = session.versions()
         assert [v.number for v in versions] == list(range(len(versions)))
         assert session.version == versions[-1]
-        check_coreset(session)
-        held = session._parts.engine.parameters.sha256
+        check_coreset(session, parts, state)
+        held = parts.engine.parameters.sha256
         assert held == session.version.weights_sha256
         assert session.version.number >= acknowledged
         return session.version.number
 
 
-def check_coreset(session: Session) -> None:
+def check_coreset(session: Session, parts: Parts, state: Path) -> None:
     """The coreset is the one that was written with the last version or event; opening has checked its samples."""
-    pool, events = session._parts.deployed.buffer, session._parts.store.events()
+    pool, events = parts.deployed.buffer, parts.store.events()
     told = [e.detail for e in events if "coreset_sha256" in e.detail]
     if events and events[-1].kind == "committed":
         told.append(session.version.metrics)
     assert not told or told[-1]["coreset_sha256"] == fingerprint(pool)
     assert pool.version.max() <= session.version.number
     stream = pool.id[~pool.source].tolist()
-    rows = session._parts.store._connection.execute
-    assert [i for (i,) in rows("SELECT sample FROM codes ORDER BY sample")] == stream
-    for (ticket,) in rows("SELECT ticket FROM deferred").fetchall():
-        assert len(session._parts.store.deferred(ticket, pool.x.shape[1:])) == 24
+    with closing(database.connect(state, False)) as other:
+        kept = other.execute("SELECT sample FROM codes ORDER BY sample").fetchall()
+        waiting = other.execute("SELECT ticket FROM deferred").fetchall()
+    assert [i for (i,) in kept] == stream
+    for (ticket,) in waiting:
+        assert len(parts.store.deferred(ticket, pool.x.shape[1:])) == 24
 
 
 def test_killed_in_the_middle_of_observe(eager_path: Path, stream: Window, tmp_path: Path):
@@ -93,8 +99,8 @@ def test_killed_in_the_middle_of_observe(eager_path: Path, stream: Window, tmp_p
         assert latest <= last <= number <= last + 1
         grown += number - latest
         latest = number
-        with Session.open(eager_path, state) as session:
-            redrawn += session._parts.deployed.buffer.of_source < len(session._parts.deployed.buffer)
+        with opened(eager_path, state) as (_, parts):
+            redrawn += parts.deployed.buffer.of_source < len(parts.deployed.buffer)
     assert redrawn > KILLS // 2
     assert grown > KILLS // 2  # most children committed something before they died
 

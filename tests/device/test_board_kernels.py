@@ -12,9 +12,9 @@ import pytest
 from emulator import EMULATED, Results, Stream, make, need_tools
 
 from artifacts import make_artifact
-from calibrant import _engine
+from calibrant import _engine  # private: its tables say how an op is encoded for C
 from calibrant.core.program import Constants, Op
-from calibrant.engine.engine import _op_fields
+from calibrant.engine.engine import _op_fields  # private: C is given ops as the engine gives them
 from calibrant.engine.native import encode
 from calibrant.export import BOARDS, export
 from calibrant.export.sources import Kernel, kernel, root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from artifacts import make_artifact, make_window
 from calibrant.artifact import Artifact, write
 from calibrant.core.settings import FlipSettings
 from calibrant.core.window import encode
-from calibrant.export import ExportReport, export
+from calibrant.export import ExportOptions, ExportReport, export
 from calibrant.session import Session
+from calibrant.session.wiring import Parts
 from calibrant.updaters.block_flips import BlockFlips
 from calibrant.updaters.guarded_flips import GuardedFlips
+from sessions import opened
 
 OBSERVE, CALIBRATE, ROLLBACK, PARAMETERS, START = range(3, 8)
 DECISIONS = ("skipped", "rejected", "committed")
@@ -37,12 +40,14 @@ def windows(artifact: Artifact, count: int = WINDOWS) -> list[tuple[np.ndarray, 
     return [make_window(artifact, n, seed=10 + i) for i, n in enumerate((44, 3, 40, 23)[:count])]
 
 
-def open_session(artifact: Artifact, folder: Path, block: int | None = None) -> Session:
+def open_session(
+    artifact: Artifact, folder: Path, block: int | None = None
+) -> AbstractContextManager[tuple[Session, Parts]]:
     """As firmware works: guarded flips, no gate, no upkeep of the coreset, labeled samples only."""
     write(folder / "model.cal", artifact)
-    parts = artifact.meaning, artifact.feedback, artifact.settings
-    updater = BlockFlips(*parts, entries=block) if block else GuardedFlips(*parts)
-    return Session.open(folder / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False, variant="ref")
+    given = artifact.meaning, artifact.feedback, artifact.settings
+    updater = BlockFlips(*given, entries=block) if block else GuardedFlips(*given)
+    return opened(folder / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False, variant="ref")
 
 
 def codes_of(artifact: Artifact, x: np.ndarray) -> np.ndarray:
@@ -78,7 +83,7 @@ def test_blocks_equal_session(board: str, block: int, tmp_path: Path) -> None:
     need_tools()
     artifact = subject(4)
     artifact = replace(artifact, settings=replace(artifact.settings, fraction_max=0.5, steps=60))
-    whole = export(artifact, board, "64KB", "flip", tmp_path / "whole", window=44)
+    whole = export(artifact, board, "64KB", "flip", tmp_path / "whole", options=ExportOptions(window=44))
     report = check_stream(artifact, board, "-O2", tmp_path, block)
     assert report.total("workspace") < whole.total("workspace") / 2
     assert report.total("arena") < whole.total("arena")
@@ -87,14 +92,20 @@ def test_blocks_equal_session(board: str, block: int, tmp_path: Path) -> None:
 def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, block: int | None = None) -> ExportReport:
     """Windows through a firmware and through a session."""
     report = export(
-        artifact, board, "64KB", "flip", tmp_path / "firmware", window=44, block=block, build=level == "-O2"
+        artifact,
+        board,
+        "64KB",
+        "flip",
+        tmp_path / "firmware",
+        options=ExportOptions(window=44, block=block),
+        build=level == "-O2",
     )
     stream = Stream()
     for x, y in windows(artifact):
         learn(stream, artifact, x, y)
     results = run(tmp_path / "firmware", stream, f"OPT={level}")
     moved = 0
-    with open_session(artifact, tmp_path, block) as session:
+    with open_session(artifact, tmp_path, block) as (session, parts):
         for x, y in windows(artifact):
             rows = results.take("<i4", len(x), 1 + len(artifact.classes))
             assert np.array_equal(rows[:, 0], session.predict(x))
@@ -109,8 +120,8 @@ def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, blo
             total = len(x) + len(artifact.coreset.y)
             assert got["after"]["loss"] / total / 65536 == pytest.approx(expected.loss_after, abs=1e-12)
             weights, bias = parameters(results, artifact)
-            assert np.array_equal(weights, session._parts.engine.parameters.weights)
-            assert np.array_equal(bias, session._parts.engine.parameters.bias)
+            assert np.array_equal(weights, parts.engine.parameters.weights)
+            assert np.array_equal(bias, parts.engine.parameters.bias)
             moved += expected.flips
     assert results.rest == 0
     assert moved > 0
@@ -119,7 +130,7 @@ def check_stream(artifact: Artifact, board: str, level: str, tmp_path: Path, blo
 
 
 def project(artifact: Artifact, folder: Path, window: int = 40) -> Path:
-    export(artifact, "mps2-an386", "64KB", "flip", folder / "firmware", window=window)
+    export(artifact, "mps2-an386", "64KB", "flip", folder / "firmware", options=ExportOptions(window=window))
     return folder / "firmware"
 
 
@@ -197,7 +208,7 @@ def test_rollback(tmp_path: Path) -> None:
 def test_full_window_and_bad_label(tmp_path: Path) -> None:
     artifact = subject(4)
     folder = tmp_path / "firmware"
-    export(artifact, "generic", "64KB", "flip", folder, window=2)
+    export(artifact, "generic", "64KB", "flip", folder, options=ExportOptions(window=2))
     codes = codes_of(artifact, make_window(artifact, 5)[0])
     labels = (0, len(artifact.classes), -1, 1, 2)
     rows = [part for label, sample in zip(labels, codes, strict=True) for part in (np.int32(label), sample)]

@@ -18,7 +18,7 @@ from calibrant.core.rng import generator
 from calibrant.core.statistics import Coreset
 from calibrant.core.window import encode
 from calibrant.engine import Engine, Trainer
-from calibrant.export import export
+from calibrant.export import ExportOptions, export
 from calibrant.export.sparse import Storage
 from calibrant.pipeline import torch_model
 from networks import NETWORKS, network
@@ -138,7 +138,9 @@ def test_batches(board: str, tmp_path: Path) -> None:
     if board != "generic":
         need_tools()
     artifact = prepared("residual", "full")
-    report = export(artifact, board, "256KB", "sparse", tmp_path / "firmware", batch=4, build=True)
+    report = export(
+        artifact, board, "256KB", "sparse", tmp_path / "firmware", options=ExportOptions(batch=4), build=True
+    )
     assert report.total("workspace") >= 4 * artifact.training.accumulator_count
     check_against_trainer(artifact, tmp_path / "firmware", 4)
 
@@ -165,9 +167,11 @@ def test_gradients_in_place_where_nothing_else_fits(board: str, batch: int, tmp_
         wide, deep = nn.Conv2d(2, 21, 1), nn.Conv2d(21, 21, 3, padding=1, groups=21)
         model = nn.Sequential(wide, nn.ReLU(), deep, nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(21 * 12, 4))
     artifact = teachable(model, torch.zeros(2, 2, 8, 6), "depthwise", "bias")
-    apart = export(artifact, board, "256KB", "sparse", tmp_path / "apart", batch=batch)
+    apart = export(artifact, board, "256KB", "sparse", tmp_path / "apart", options=ExportOptions(batch=batch))
     folder, positions = tmp_path / "firmware", 8 * 6
-    shared = export(artifact, board, apart.ram_bytes - 1024, "sparse", folder, batch=batch, build=True)
+    shared = export(
+        artifact, board, apart.ram_bytes - 1024, "sparse", folder, options=ExportOptions(batch=batch), build=True
+    )
     assert apart.total("arena") - shared.total("arena") == 4 * positions * (21 - 8)
     texts = [(tmp_path / name / "model.c").read_text(encoding="utf-8") for name in ("apart", "firmware")]
     assert [text.count(".scratch") for text in texts] == [0, 1]
@@ -235,6 +239,7 @@ def test_labels(tmp_path: Path) -> None:
 def test_scheme_by_name(tmp_path: Path) -> None:
     artifact = make_sparse_artifact()
     reports = [
-        export(artifact, "generic", "64KB", "sparse", tmp_path / name, scheme=name) for name in ("full", "classifier")
+        export(artifact, "generic", "64KB", "sparse", tmp_path / name, options=ExportOptions(scheme=name))
+        for name in ("full", "classifier")
     ]
     assert reports[0].total("mutable") > reports[1].total("mutable")

@@ -18,12 +18,12 @@ from calibrant.artifact import write
 from calibrant.core.statistics import Preprocess
 from calibrant.data.task import codes, load_task, subset
 from calibrant.engine import Engine, Trainer
-from calibrant.export import export
+from calibrant.export import ExportOptions, export
 from calibrant.export.sparse import Storage
 from calibrant.pipeline import float_training, torch_model
 from calibrant.pipeline.integer_model import prepare_integer
-from calibrant.session import Session
 from calibrant.updaters.guarded_flips import GuardedFlips
+from sessions import opened
 
 IMAGES, RATE = 100, 0.003
 RAM, ARENA = 230_764, 180_224  # bytes: what the published implementation takes for the same scheme
@@ -86,7 +86,9 @@ def test_activities_adapt(folder: Path, tmp_path: Path) -> None:
     settings = {"bits": 4, "coreset": 19, "form": "pooled", "steps": 8, "epochs": 1, "classes": source.classes}
     artifact = torch_model.prepare(net, source.x, source.y, standardize=True, **settings).artifact
     windows = data.windows(target.x, target.y, count=4, size=20)
-    report = export(artifact, "mps2-an386", "1MB", "flip", tmp_path / "firmware", window=20, build=True)
+    report = export(
+        artifact, "mps2-an386", "1MB", "flip", tmp_path / "firmware", options=ExportOptions(window=20), build=True
+    )
     stream = Stream()
     for x, y in windows:
         learn(stream, artifact, x, y)
@@ -94,7 +96,8 @@ def test_activities_adapt(folder: Path, tmp_path: Path) -> None:
     write(tmp_path / "model.cal", artifact)
     updater = GuardedFlips(artifact.meaning, artifact.feedback, artifact.settings)
     right = flips = 0
-    with Session.open(tmp_path / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False) as session:
+    guarded = opened(tmp_path / "model.cal", updater=updater, gate=False, upkeep=False, unlabeled=False)
+    with guarded as (session, parts):
         for x, y in windows:
             predicted = session.predict(x)
             assert np.array_equal(results.take("<i4", len(x), 20)[:, 0], predicted)
@@ -102,8 +105,8 @@ def test_activities_adapt(folder: Path, tmp_path: Path) -> None:
             expected, got = session.observe(x, y), results.take(REPORT, 1)[0]
             assert (got["version"], got["flips"]) == (expected.version, expected.flips)
             weights, bias = parameters(results, artifact)
-            assert np.array_equal(weights, session._parts.engine.parameters.weights)
-            assert np.array_equal(bias, session._parts.engine.parameters.bias)
+            assert np.array_equal(weights, parts.engine.parameters.weights)
+            assert np.array_equal(bias, parts.engine.parameters.bias)
             right += int((predicted == y).sum())
             flips += expected.flips
     assert results.rest == 0

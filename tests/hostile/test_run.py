@@ -14,6 +14,7 @@ import pytest
 
 from calibrant import Session
 from calibrant.artifact import Artifact
+from sessions import opened
 
 Window = tuple[np.ndarray, np.ndarray]
 
@@ -78,9 +79,9 @@ def test_a_malformed_window(
 def test_a_full_disk(artifact_path: Path, stream: Path, tmp_path: Path):
     state = tmp_path / "s.db"
     refused(run(artifact_path, "--state", state, "--stream", stream, file_limit=120_000), str(state), "disk full")
-    with Session.open(artifact_path, state) as session:
+    with opened(artifact_path, state) as (session, parts):
         assert session.version.number > 0
-        assert session._parts.engine.parameters.sha256 == session.version.weights_sha256
+        assert parts.engine.parameters.sha256 == session.version.weights_sha256
     assert run(artifact_path, "--state", state, "--stream", stream, "--limit", 3).returncode == 0
 
 

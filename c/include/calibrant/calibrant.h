@@ -6,6 +6,7 @@
  *     if (cal_check(&program, &index) != CAL_OK) refuse;          // every id, offset, size and range
  *     if (cal_check_constants(&program, &constants, &index) != CAL_OK) refuse;
  *     cal_pack(&program, &constants, kernels, packed);            // cal_packed_bytes() says how large; may be 0
+ *     cal_bind(&engine, calls);                                   // engine.calls, for as long as its memory stays
  *     cal_run(&engine, x, samples, &results);                     // nothing can fail any more
  *
  * Activations are channels-last, one sample int8[height, width, channels]; docs/numerics.md defines every number.
@@ -85,44 +86,41 @@ typedef struct cal_op { CAL_OP_FIELDS(CAL_FIELD) } cal_op;
 #undef CAL_FIELD
 
 /* Value of `kind` in a cal_op. */
-#define CAL_OP(kind, kernel) CAL_KIND_##kind,
+#define CAL_OP(kind, ...) CAL_KIND_##kind,
 typedef enum cal_kind {
 #include "calibrant/ops.def"
     CAL_KIND_COUNT
 } cal_kind;
 
-typedef struct cal_program {
-    const cal_tensor *tensors;
-    const cal_layer *layers;
-    const cal_op *ops;
-    int32_t tensor_count, layer_count, op_count;
-    int32_t input, output;                             /* tensor ids */
-    int64_t arena_bytes;
-    int64_t weight_count, channel_count, pooled_count; /* lengths of the constants and of the pooled statistics */
-} cal_program;
+/* Records that an export fills in, one row a field: CAL_DECLARE makes the struct of them, and the host knows their layout
+ * by the same rows. */
+#define CAL_DECLARE(type, name) type name;
+
+#define CAL_PROGRAM_FIELDS(X)                                                                                          \
+    X(const cal_tensor *, tensors)                                                                                     \
+    X(const cal_layer *, layers)                                                                                       \
+    X(const cal_op *, ops)                                                                                             \
+    X(int32_t, tensor_count)                                                                                           \
+    X(int32_t, layer_count)                                                                                            \
+    X(int32_t, op_count)                                                                                               \
+    X(int32_t, input) /* tensor ids */                                                                                 \
+    X(int32_t, output)                                                                                                 \
+    X(int64_t, arena_bytes)                                                                                            \
+    X(int64_t, weight_count) /* lengths of the constants and of the pooled statistics */                               \
+    X(int64_t, channel_count)                                                                                          \
+    X(int64_t, pooled_count)
+typedef struct cal_program { CAL_PROGRAM_FIELDS(CAL_DECLARE) } cal_program;
 
 /* weights [weight_count]; the rest [channel_count]. */
-typedef struct cal_constants {
-    const int8_t *weights;
-    const int32_t *bias, *multiplier, *shift;
-} cal_constants;
+#define CAL_CONSTANTS_FIELDS(X)                                                                                        \
+    X(const int8_t *, weights) X(const int32_t *, bias) X(const int32_t *, multiplier) X(const int32_t *, shift)
+typedef struct cal_constants { CAL_CONSTANTS_FIELDS(CAL_DECLARE) } cal_constants;
 
-/* What one kernel call works on. Fields that an op has no use for are NULL. */
+/* What one kernel call works on; bindings.def says what fields are. Those that an op has no use for are NULL. */
 typedef struct cal_args {
-    const cal_op *op;
-    const cal_tensor *input[CAL_MAX_INPUTS];
-    const int8_t *x[CAL_MAX_INPUTS];
-    const cal_tensor *output;
-    void *y;                /* int8, or int32 where output->bits is 32 */
-    const cal_layer *layer;
-    const int8_t *weights;  /* of this layer: [c_out, kernel_h, kernel_w, c_in / groups] */
-    const int32_t *bias, *multiplier, *shift;
-    const void *packed;     /* the layer's weights as this variant's pack function left them */
-    uint8_t *scratch;       /* op->scratch_bytes */
-    int32_t *active;        /* conv2d, add: if not NULL, [channels] out: output positions strictly inside the clamp */
-    int32_t *pooled;        /* channel_sum: [channels] out: sum over positions of (x - zero_point) */
-    const int32_t *signal;  /* conv2d_taps: [c_out] */
-    int64_t *taps;          /* conv2d_taps: like weights, added to: signal[o] * sum over active positions of x at tap */
+#define CAL_ARG(type, name, ...) type name;
+#define CAL_ARG_EACH(type, name, ...) type name[CAL_MAX_INPUTS];
+#include "calibrant/bindings.def"
 } cal_args;
 
 /* Kernel contract: no allocation, no state, no threads, no stdio, no assert. Arguments passed cal_check; a kernel reads
@@ -155,6 +153,12 @@ cal_status cal_check_constants(const cal_program *program, const cal_constants *
 int64_t cal_packed_bytes(const cal_program *program, const cal_kernels *kernels);
 void cal_pack(const cal_program *program, const cal_constants *constants, const cal_kernels *kernels, uint8_t *packed);
 
+/* An op's kernel and what it works on, but for what differs from sample to sample. */
+typedef struct cal_call {
+    cal_kernel *kernel;
+    cal_args args;
+} cal_call;
+
 /* A checked program with its memory: arena and packed are aligned to 64 bytes. */
 typedef struct cal_engine {
     const cal_program *program;
@@ -162,7 +166,11 @@ typedef struct cal_engine {
     const cal_kernels *kernels;
     const uint8_t *packed;
     uint8_t *arena;
+    const cal_call *calls; /* [op_count], by cal_bind */
 } cal_engine;
+
+/* Fill in the calls of an engine that has everything else; again if one of its addresses changes. */
+void cal_bind(const cal_engine *engine, cal_call *calls);
 
 /* What a run computes besides the outputs; NULL for what is not wanted. */
 typedef struct cal_stats {

@@ -25,11 +25,12 @@ enum { CAL_SLOTS = 2, CAL_SLOT_PAGE = 64, CAL_MODEL_BYTES = 32, CAL_UNLABELED = 
 #define CAL_NO_PARENT UINT32_MAX
 
 /* A stretch of parameters: as the artifact has it, and in RAM. */
-typedef struct cal_part {
-    const void *flash;
-    void *ram;
-    uint32_t count, bits; /* values; 2, 4 or 8: int8 codes, of so many bits in a slot; 32: int32 */
-} cal_part;
+#define CAL_PART_FIELDS(X)                                                                                             \
+    X(const void *, flash)                                                                                             \
+    X(void *, ram)                                                                                                     \
+    X(uint32_t, count) /* values */                                                                                    \
+    X(uint32_t, bits) /* 2, 4 or 8: int8 codes, of so many bits in a slot; 32: int32 */
+typedef struct cal_part { CAL_PART_FIELDS(CAL_DECLARE) } cal_part;
 
 /* Where versions are kept: the caller's to fill in. */
 typedef struct cal_slots {
@@ -44,21 +45,27 @@ typedef struct cal_slots {
 } cal_slots;
 
 /* What is in force: its number, the one it came from, and the slot that holds it. */
-typedef struct cal_versions {
-    uint32_t version, parent, sequence;
-    int32_t slot; /* CAL_IN_FLASH: what the artifact has */
-} cal_versions;
+#define CAL_VERSIONS_FIELDS(X)                                                                                         \
+    X(uint32_t, version)                                                                                               \
+    X(uint32_t, parent)                                                                                                \
+    X(uint32_t, sequence)                                                                                              \
+    X(int32_t, slot) /* CAL_IN_FLASH: what the artifact has */
+typedef struct cal_versions { CAL_VERSIONS_FIELDS(CAL_DECLARE) } cal_versions;
 
 /* Bytes of a slot. */
 int64_t cal_slot_bytes(const cal_slots *slots);
 
 /* As `FlipSettings` and the artifact's thresholds have them. */
-typedef struct cal_flip_settings {
-    double fraction, fraction_max, loss_goal, coreset_drop, holdout;
-    int32_t steps;
-    bool bias;
-    uint16_t block; /* 0: `GuardedFlips`, all layers at once; else `BlockFlips` with so many entries a block at most */
-} cal_flip_settings;
+#define CAL_FLIP_SETTINGS_FIELDS(X)                                                                                    \
+    X(double, fraction)                                                                                                \
+    X(double, fraction_max)                                                                                            \
+    X(double, loss_goal)                                                                                               \
+    X(double, coreset_drop)                                                                                            \
+    X(double, holdout)                                                                                                 \
+    X(int32_t, steps)                                                                                                  \
+    X(bool, bias)                                                                                                      \
+    X(uint16_t, block) /* 0: `GuardedFlips`, all layers at once; else `BlockFlips` with so many entries a block at most */
+typedef struct cal_flip_settings { CAL_FLIP_SETTINGS_FIELDS(CAL_DECLARE) } cal_flip_settings;
 
 typedef enum cal_calibration_status {
     CAL_CALIBRATION_OK,
@@ -96,38 +103,39 @@ typedef struct cal_report {
     cal_measure before, after;
 } cal_report;
 
-/* Everything up to the state is the caller's to fill in; `cal_start` sets the state. */
-typedef struct cal_calibrator {
-    const cal_program *program;
-    const cal_constants *constants;  /* weights and bias as the artifact has them, in flash */
-    const float *scale;              /* [channel_count] weight scales */
-    float output_scale;              /* of the output tensor; of the last layer's input where the output has 32 bits */
-    const int8_t *feedback;          /* [classes, channel_count] */
-    int32_t classes;
-    const cal_slots *slots;          /* whose parts are `weights` and `bias` */
-    int8_t *weights;                 /* [weight_count] in RAM: what inference runs on */
-    int32_t *bias;                   /* [channel_count] in RAM */
-    const int8_t *coreset_x;         /* int8[coreset_count, elements of input], each sample once */
-    const uint16_t *coreset_y;
-    int32_t coreset_count;
-    int8_t *window_x;                /* int8[window_capacity, elements of input] */
-    uint16_t *window_y;
-    int32_t window_capacity;
-    cal_flip_settings settings;
-    uint8_t *memory;                 /* cal_memory_bytes() at a multiple of 8, kept while cal_calibrate runs */
-    int64_t statistics_bytes;        /* share of it that is for statistics: the more, the fewer forward sweeps */
-    uint8_t *workspace;              /* cal_workspace_bytes() at a multiple of 8; may be the arena of inference */
-    void *context;                   /* the first argument of the function below */
-    /* Run one sample on `weights` and `bias`: calls cal_sense_input before and cal_sense_output after every conv2d.
-     * Returns the output tensor, int32 or int8; it must stay until the next call. */
-    const void *(*infer)(void *context, const int8_t *codes);
+/* Run one sample on `weights` and `bias`: calls cal_sense_input before and cal_sense_output after every conv2d. Returns
+ * the output tensor, int32 or int8; it must stay until the next call. */
+typedef const void *cal_infer(void *context, const int8_t *codes);
 
-    /* The state. */
-    cal_versions versions;
-    int32_t window_count;
-    uint8_t *record;                 /* of the sample that is running, NULL: statistics are not wanted */
-    int32_t sensed_first, sensed_end; /* layers whose statistics are wanted */
-} cal_calibrator;
+/* Everything up to the state is the caller's to fill in; `cal_start` sets the state. */
+#define CAL_CALIBRATOR_FIELDS(X)                                                                                       \
+    X(const cal_program *, program)                                                                                    \
+    X(const cal_constants *, constants) /* weights and bias as the artifact has them, in flash */                      \
+    X(const float *, scale) /* [channel_count] weight scales */                                                        \
+    X(float, output_scale) /* of the output tensor; of the last layer's input where the output has 32 bits */          \
+    X(const int8_t *, feedback) /* [classes, channel_count] */                                                         \
+    X(int32_t, classes)                                                                                                \
+    X(const cal_slots *, slots) /* whose parts are `weights` and `bias` */                                             \
+    X(int8_t *, weights) /* [weight_count] in RAM: what inference runs on */                                           \
+    X(int32_t *, bias) /* [channel_count] in RAM */                                                                    \
+    X(const int8_t *, coreset_x) /* int8[coreset_count, elements of input], each sample once */                        \
+    X(const uint16_t *, coreset_y)                                                                                     \
+    X(int32_t, coreset_count)                                                                                          \
+    X(int8_t *, window_x) /* int8[window_capacity, elements of input] */                                               \
+    X(uint16_t *, window_y)                                                                                            \
+    X(int32_t, window_capacity)                                                                                        \
+    X(cal_flip_settings, settings)                                                                                     \
+    X(uint8_t *, memory) /* cal_memory_bytes() at a multiple of 8, kept while cal_calibrate runs */                    \
+    X(int64_t, statistics_bytes) /* share of it that is for statistics: the more, the fewer forward sweeps */          \
+    X(uint8_t *, workspace) /* cal_workspace_bytes() at a multiple of 8; may be the arena of inference */              \
+    X(void *, context) /* the first argument of `infer` */                                                             \
+    X(cal_infer *, infer)                                                                                              \
+    X(cal_versions, versions) /* from here on the state */                                                             \
+    X(int32_t, window_count)                                                                                           \
+    X(uint8_t *, record) /* of the sample that is running, NULL: statistics are not wanted */                          \
+    X(int32_t, sensed_first) /* layers whose statistics are wanted */                                                  \
+    X(int32_t, sensed_end)
+typedef struct cal_calibrator { CAL_CALIBRATOR_FIELDS(CAL_DECLARE) } cal_calibrator;
 
 /* Memory, in bytes. With L layers, C = sum of c_out, E = sum of c_out * c_in / groups, K classes, W window_capacity, H
  * samples held back of W, S = statistics_bytes, U = sum over layers of (bits == 8 ? weights : ceil(weights / 8)):

@@ -2,6 +2,7 @@
 /* Training inside one static arena: forward, pruned backward and in-place update as one flat list of steps.
  *
  *     if (cal_check_training(&program, &training, &index) != CAL_TRAINING_OK) refuse;   // after cal_check
+ *     cal_bind_training(&trainer, calls);                                               // trainer.calls
  *     cal_train(&trainer, x, labels, samples, rate, bias_rate, losses, logits);         // nothing can fail any more
  *     cal_commit(&trainer, carry);                                                      // with accumulators
  *
@@ -79,8 +80,9 @@ enum { CAL_DTYPES(CAL_DTYPE_ENUM) CAL_DTYPE_COUNT };
 enum { CAL_SLICE_KINDS(CAL_SLICE_ENUM) CAL_SLICE_KIND_COUNT };
 enum { CAL_HEADS(CAL_HEAD_ENUM) CAL_HEAD_COUNT };
 
-#define CAL_STEP(kind) CAL_STEP_##kind,
+#define CAL_STEP(kind, ...) CAL_STEP_##kind,
 typedef enum cal_step_kind {
+    CAL_STEP_forward,
 #include "calibrant/training.def"
     CAL_STEP_COUNT
 } cal_step_kind;
@@ -99,39 +101,12 @@ typedef struct cal_training {
     int64_t arena_bytes, accumulator_count;
 } cal_training;
 
-/* What one kernel call works on. Fields that a kernel has no use for are 0. Gradients are float32; `input` and `output`
- * are those of the op: sizes, and the zero point of codes. Where `accumulate` is 1 a kernel adds to dx. */
+/* What one kernel call works on; bindings.def says what fields are. Those that a kernel has no use for are 0. Gradients
+ * are float32; `input` and `output` are those of the op: sizes, and the zero point of codes. Where `accumulate` is 1 a
+ * kernel adds to dx. */
 typedef struct cal_training_args {
-    const cal_op *op;
-    const cal_tensor *input;  /* the operand whose gradient is computed, or that the layer reads */
-    const cal_tensor *output; /* dense, dense_grad: not used */
-    const cal_layer *layer;
-    const void *x;            /* mask: int8 output of the op; loss: logits; else int8 codes of the input */
-    const float *g;           /* gradient of the op's output */
-    float *dx;                /* gradient of the input; gate: of the output, in place; dense: logits; loss: their gradient */
-    uint8_t *mask;            /* 1 bit an element of the output, least significant first; gate: may be NULL */
-    int8_t *gathered;         /* gather: [positions, groups, trained channels] (depthwise: [positions, channels]) */
-    const int32_t *channels;  /* trained channels of each group, ascending */
-    int32_t channel_count;    /* 0: all */
-    int32_t first_channel;    /* concat_grad: where the operand's channels begin in the output */
-    int32_t accumulate;
-    int32_t dtype;            /* loss: of the logits */
-    int32_t zero_point;       /* loss, dense*: of the codes */
-    int32_t classes, features;
-    int32_t label;            /* loss: 0 to classes - 1; -1: logits alone are wanted */
-    int32_t carry;            /* commits: 1 keeps what rounding left over */
-    float factor;             /* add, concat, mean: gradient per gradient of the output; dense*: scale of x */
-    float rate, bias_rate;
-    const float *effective;   /* gate: [c_out]; NULL: 1 */
-    const float *scaling;     /* updates: [c_out] */
-    const float *head_scale;  /* loss: [classes]; NULL: 1 */
-    int8_t *weights;          /* the layer's, [c_out, kernel_h, kernel_w, c_in / groups] */
-    int32_t *bias;            /* the layer's, [c_out] */
-    float *head_weight;       /* [classes, features] */
-    float *head_bias;         /* [classes] */
-    float *accumulators;      /* of the slice; NULL: update at once */
-    float *loss, *logits;     /* loss: one value, and [classes]; may be NULL */
-    float *scratch;           /* conv2d_grad in place, so that dx is g: cal_in_place_bytes; else NULL */
+#define CAL_TRAINING_ARG(type, name, ...) type name;
+#include "calibrant/bindings.def"
 } cal_training_args;
 
 /* Contract as of cal_kernel, plus: a sum starts at 0.0f and has one accumulator, in the order that docs/numerics.md says,
@@ -149,6 +124,16 @@ const cal_training_kernels *cal_training_variant(const cal_kernels *kernels);
 /* Everything that could make a step read or write out of bounds; the program passed cal_check. */
 cal_training_status cal_check_training(const cal_program *program, const cal_training *training, int32_t *index);
 
+/* A step's kernel and what it works on, but for what is known only when it runs. */
+typedef struct cal_training_call {
+    cal_training_kernel *kernel;
+    cal_training_args args;
+} cal_training_call;
+typedef union cal_step_call {
+    cal_call forward;
+    cal_training_call step; /* of any other kind; or what ends a batch for a slice */
+} cal_step_call;
+
 /* A checked training with its memory. Weights, bias and packed weights are the engine's own, so that it infers with what
  * was learned; the arena is aligned to 64 bytes. */
 typedef struct cal_trainer {
@@ -162,8 +147,12 @@ typedef struct cal_trainer {
     uint8_t *packed;
     uint8_t *arena;
     float *head_weight, *head_bias;
-    float *accumulators; /* [accumulator_count], or NULL: every sample updates at once */
+    float *accumulators;        /* [accumulator_count], or NULL: every sample updates at once */
+    const cal_step_call *calls; /* [step_count], and [slice_count] behind them; by cal_bind_training */
 } cal_trainer;
+
+/* Fill in the calls of a trainer that has everything else; again if one of its addresses changes. */
+void cal_bind_training(const cal_trainer *trainer, cal_step_call *calls);
 
 /* Forward, backward and update for samples one after another. x int8[samples, elements of input], labels [samples] in
  * 0..classes - 1, losses float32[samples], logits float32[samples, classes] or NULL. With accumulators rates are those of

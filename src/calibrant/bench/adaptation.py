@@ -78,31 +78,31 @@ class OnDevice:
         reset_every: int | None = None,
         extra_bytes: Callable[[int], int] = lambda samples: 0,
     ) -> None:
-        self._session, self._artifact, self._form = session, artifact, form
+        self.session, self._artifact, self._form = session, artifact, form
         self._reset_every, self._extra_bytes, self._windows = reset_every, extra_bytes, 0
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
-        return self._session.predict(x)
+        return self.session.predict(x)
 
     def observe(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> UpdateReport | None:
         if self._form is None:
             return None
         if self._reset():
-            self._session.forget()
-        return self._session.observe(x, y)
+            self.session.forget()
+        return self.session.observe(x, y)
 
     def ask(self, x: NDArray[np.float32], n: int) -> NDArray[np.int64]:
         """Samples int64[n] of a window that the session wants labels of."""
-        return self._session.ask(x, n)
+        return self.session.ask(x, n)
 
     def defer(self, x: NDArray[np.float32]) -> int:
         """Keep a window until its labels arrive; gives the ticket for :meth:`label`."""
-        return self._session.defer(x)
+        return self.session.defer(x)
 
     def label(self, ticket: int, y: NDArray[np.int64]) -> UpdateReport:
         """Learn from a deferred window, -1 where there is no label."""
         self._reset()  # the coreset stays: forgetting it would forget the windows that wait for labels too
-        return self._session.label(ticket, y)
+        return self.session.label(ticket, y)
 
     def added_bytes(self, x: NDArray[np.float32]) -> int:
         if self._form is None:
@@ -114,7 +114,7 @@ class OnDevice:
         """Count one more window to learn from; where it is time, restore the artifact's weights before it."""
         due = bool(self._reset_every and self._windows and self._windows % self._reset_every == 0)
         if due:
-            self._session.rollback(to=0)
+            self.session.rollback(to=0)
         self._windows += 1
         return due
 

@@ -16,7 +16,7 @@ from calibrant.export.report import Block, ExportReport, check
 from calibrant.export.spec import ExportOptions
 from calibrant.plan import picture as draw
 
-__all__ = ["BOARDS", "UPDATERS", "Block", "Board", "ExportReport", "board", "export"]
+__all__ = ["BOARDS", "UPDATERS", "Block", "Board", "ExportOptions", "ExportReport", "board", "export"]
 
 
 def export(
@@ -26,10 +26,7 @@ def export(
     updater: str,
     folder: Path | str,
     *,
-    window: int | None = None,
-    block: int | None = None,
-    scheme: str | None = None,
-    batch: int | None = None,
+    options: ExportOptions | None = None,
     force: bool = False,
     build: bool = False,
     picture: Path | str | None = None,
@@ -47,15 +44,8 @@ def export(
         One of `UPDATERS`: 'sparse' trains, 'flip' moves single integers, 'none' only infers.
     folder : Path or str
         Created; it appears whole or not at all.
-    window : int, optional
-        Labeled samples that flips learn from at once; as many as fit, up to 40, without.
-    block : int, optional
-        Pairs of output and input channels whose weights a flip step moves, see `updaters.block_flips`; all layers
-        without, which takes more memory.
-    scheme : str, optional
-        What sparse training trains, see `calibrant.autodiff.named`; what the artifact says without.
-    batch : int, optional
-        Samples that sparse training sums the gradients of; 1 without, which takes no memory for sums.
+    options : ExportOptions, optional
+        What is asked of the updater.
     force : bool
         Replace an exported project.
     build : bool
@@ -83,13 +73,13 @@ def export(
     if build:
         image.check_tools(target)
     Engine(artifact.program, artifact.constants, "ref")  # refuses what could read or write out of bounds
-    options = ExportOptions(window, block, scheme, batch)
-    made = firmware.compose(artifact, target, limit, updater, options)
+    asked = options or ExportOptions()
+    made = firmware.compose(artifact, target, limit, updater, asked)
     report, step = made.report, made.design.training
     if picture is not None and step is None:
         raise DataError(f"--picture: shows the steps of firmware that trains, this is of updater {updater}")
     over = report.ram_bytes > report.ram_limit
-    check(report, target, firmware.alternatives(artifact, target, report, options) if over else ())
+    check(report, target, firmware.alternatives(artifact, target, report, asked) if over else ())
     marks = project.board_makefile(target, made.compiled, made.stream, report)
     with project.staging(folder) as staged:
         for name, text in {**made.files, project.MARK: marks}.items():

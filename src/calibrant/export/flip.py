@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibrant import _engine
 from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.artifact.write import content_hash
 from calibrant.core.errors import DataError
 from calibrant.core.program import Layer, Program
 from calibrant.export import model, slots, tables
 from calibrant.export.boards import Board
+from calibrant.export.records import record_bytes
 from calibrant.export.report import IMAGE_ALIGNMENT, aligned
 from calibrant.export.slots import Part, define_slots
-from calibrant.export.spec import ExportOptions, FirmwareSpec, planned, record_bytes, require_coreset
+from calibrant.export.spec import ExportOptions, FirmwareSpec, planned, require_coreset
 from calibrant.memory.replay import ReplayBuffer
 from calibrant.policy.verification import split
 
@@ -24,9 +26,6 @@ USUAL_BLOCK = 64  # pairs of channels, as `updaters.block_flips` has it
 _SOURCES = (*slots.SOURCES, "session/calibration", "session/evaluation", "session/layout", "session/sha256",
             "session/verification", "updaters/block_flips", "updaters/block_statistics", "updaters/gradient",
             "updaters/guarded_flips", "updaters/moves", "updaters/proposal", "updaters/statistics")  # fmt: skip
-# Fields of cal_calibrator in order: P an address, i int32, q int64, d double, f float, ? bool.
-_CALIBRATOR = "PPPfPiPPPPPiPPi" + "dddddi?h" + "PqPPP" + "iiiiiPii"
-_PROGRAM = "PPPiiiiiqqqq"
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     text.memory("uint16_t", "window_y", window, 2, "samples", "classes of the window")
     text.memory("uint8_t", "gradients", found.fixed + statistics, 1, "workspace", "gradients and statistics")
     text.types.append("typedef struct { _Alignas(16) cal_calibrator calibrator; } calibrant_calibrator;\n")
-    text.record("calibrant_calibrator", "state", record_bytes(_CALIBRATOR, board.pointer_bytes), "workspace",
+    text.record("calibrant_calibrator", "state", record_bytes("cal_calibrator", board.pointer_bytes), "workspace",
                 "state of the updater")  # fmt: skip
     model.define_parameters(text, artifact)
     text.constant("weight_scale", artifact.constants.scale, "weight scales")
@@ -168,7 +167,7 @@ def ram_bytes(artifact: Artifact, program: Program, board: Board, window: int, b
         window * _sample(program),
         2 * window,
         found.fixed + aligned(found.least, 8),
-        record_bytes(_CALIBRATOR, board.pointer_bytes),
+        record_bytes("cal_calibrator", board.pointer_bytes),
     )
     return aligned(sum(aligned(nbytes) for nbytes in blocks), IMAGE_ALIGNMENT)
 
@@ -214,10 +213,9 @@ def _define_setup(
         "pooled_count": program.pooled_count,
     }
     pointer = board.pointer_bytes
-    text.records("cal_program", "program", [tables.record(fields)], record_bytes(_PROGRAM, pointer))
-    names = ("weights", "bias", "multiplier", "shift")
-    held = tables.record({name: f"calibrant_{name}" for name in names})
-    text.records("cal_constants", "constants", [held], len(names) * pointer)
+    text.records("cal_program", "program", [tables.record(fields)], pointer)
+    held = tables.record({name: f"calibrant_{name}" for _, name, _ in _engine.RECORDS["cal_constants"]})
+    text.records("cal_constants", "constants", [held], pointer)
     numbers: dict[str, object] = {
         "fraction": float(settings.fraction).hex(),
         "fraction_max": float(settings.fraction_max).hex(),
@@ -250,7 +248,7 @@ def _define_setup(
             "workspace": "calibrant_arena",
         }
     )
-    text.records("cal_calibrator", "setup", [setup], record_bytes(_CALIBRATOR, pointer))
+    text.records("cal_calibrator", "setup", [setup], pointer)
 
 
 def _output_scale(program: Program) -> float:

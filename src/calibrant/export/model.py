@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 
 from calibrant.artifact import Artifact
 from calibrant.core.program import Op, Program
-from calibrant.export import sources, tables
+from calibrant.export import records, sources, tables
 from calibrant.export.report import FLASH, RAM, Block, aligned
 
-_INT = 4
-_OP_FIELDS, _TENSOR_FIELDS, _LAYER_FIELDS = 44, 6, 9  # int32 each, see calibrant.h
-_ARGS_POINTERS = 30  # of a cal_args
 _NOT_FIELDS = frozenset({"scratch_offset", "scratch_bytes"})
 
 
@@ -34,11 +31,12 @@ class Text:
         self._define(definition)
         self.blocks.append(Block(f"calibrant_{name}", "constants", what, values.nbytes, FLASH))
 
-    def records(self, kind: str, name: str, rows: Iterable[str], row_bytes: int, what: str = "") -> None:
+    def records(self, kind: str, name: str, rows: Iterable[str], pointer_bytes: int) -> None:
         """A table of records in flash."""
         held = list(rows)
         self._define(tables.records(kind, f"calibrant_{name}", held))
-        note = what or f"records: {name.replace('_', ' ')}"
+        note = f"records: {name.replace('_', ' ')}"
+        row_bytes = records.record_bytes(kind, pointer_bytes)
         self.blocks.append(Block(f"calibrant_{name}", "constants", note, len(held) * row_bytes, FLASH))
 
     def record(self, ctype: str, name: str, nbytes: int, kind: str, what: str) -> None:
@@ -106,10 +104,11 @@ def define_tables(
     text.constant("score_scale", score_scale(artifact), "score scales")
     text.constant("mean", artifact.preprocess.mean, "standardization means")
     text.constant("deviation", artifact.preprocess.std, "standardization deviations")
-    text.records("cal_tensor", "tensors", _tensors(program), _INT * _TENSOR_FIELDS)
-    text.records("cal_layer", "layers", _layers(program), _INT * _LAYER_FIELDS)
-    text.records("cal_op", "ops", (_op(op) for op in program.ops), _INT * _OP_FIELDS)
-    text.records("cal_args", "calls", _calls(program, trained), pointer_bytes * _ARGS_POINTERS)
+    text.records("cal_tensor", "tensors", _tensors(program), pointer_bytes)
+    text.records("cal_layer", "layers", _layers(program), pointer_bytes)
+    text.records("cal_op", "ops", (_op(op) for op in program.ops), pointer_bytes)
+    calls = (records.call(program, at, trained) for at in range(len(program.ops)))
+    text.records("cal_args", "calls", calls, pointer_bytes)
 
 
 def _tensors(program: Program) -> Iterable[str]:
@@ -128,26 +127,6 @@ def _op(op: Op) -> str:
     kind: dict[str, object] = {"kind": f"CAL_KIND_{op.kind}", "input_count": len(op.inputs), **inputs}
     attrs = {name: value for name, value in op.attrs.items() if name not in _NOT_FIELDS}
     return tables.record({**kind, "output": op.output, "layer": op.layer, **attrs})
-
-
-def _calls(program: Program, trained: Mapping[int, tuple[str, str]]) -> Iterable[str]:
-    for at, op in enumerate(program.ops):
-        x = (f"(const int8_t *)calibrant_arena + {program.offsets[i]}" for i in op.inputs)
-        call: dict[str, object] = {
-            "op": f"&calibrant_ops[{at}]",
-            "input": f"{{{', '.join(f'&calibrant_tensors[{i}]' for i in op.inputs)}}}",
-            "x": f"{{{', '.join(x)}}}",
-            "output": f"&calibrant_tensors[{op.output}]",
-            "y": f"calibrant_arena + {program.offsets[op.output]}",
-        }
-        if op.layer >= 0:
-            layer = program.layers[op.layer]
-            call["layer"] = f"&calibrant_layers[{op.layer}]"
-            flash = f"calibrant_weights + {layer.weight_offset}", f"calibrant_bias + {layer.channel_offset}"
-            call["weights"], call["bias"] = trained.get(op.layer, flash)
-            for name in ("multiplier", "shift"):
-                call[name] = f"calibrant_{name} + {layer.channel_offset}"
-        yield tables.record(call)
 
 
 def forward(

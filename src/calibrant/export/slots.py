@@ -11,13 +11,11 @@ from calibrant.export import tables
 from calibrant.export.boards import Board
 from calibrant.export.model import Text
 from calibrant.export.report import aligned
-from calibrant.export.spec import record_bytes
 
 PAGE = 64  # CAL_SLOT_PAGE
 SOURCES = ("session/rollback", "session/slots")
 SOURCE_HEADERS = ("session/slots.h", "session/verification.h")
 _SUM_BYTES = 4
-_PART = "PPii"  # cal_part
 
 
 @dataclass(frozen=True)
@@ -56,4 +54,4 @@ def define_slots(text: Text, parts: Sequence[Part], model: bytes, board: Board) 
     """The parts and the 32 bytes that name the model, in flash."""
     text.constant("model", np.frombuffer(model, np.uint8), "name of the model")
     rows = (tables.record(vars(part)) for part in parts)
-    text.records("cal_part", "parts", rows, record_bytes(_PART, board.pointer_bytes))
+    text.records("cal_part", "parts", rows, board.pointer_bytes)

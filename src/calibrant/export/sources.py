@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
+from calibrant import _engine
 from calibrant.core.errors import DataError
 from calibrant.core.program import Op, Program
 
-HEADERS = ("calibrant/calibrant.h", "calibrant/kernel.h", "calibrant/ops.def")
+HEADERS = tuple(f"calibrant/{name}" for name in ("calibrant.h", "kernel.h", "bindings.def", "ops.def"))
 REFERENCE = "ref"
-_ROW = re.compile(r"^CAL_OP\((\w+), (\w+)\)", re.MULTILINE)
+KERNELS = dict(zip(_engine.KINDS, _engine.OP_KERNELS, strict=True))  # the kernel that runs each kind of op
 
 
 def root() -> Path:
@@ -33,21 +31,7 @@ def root() -> Path:
 
 def _installed() -> tuple[Path, ...]:
     """Beside the compiled engine, where an editable install keeps what CMake installed."""
-    from calibrant import _engine
-
     return (Path(_engine.__file__).resolve().parent / "c",) if _engine.__file__ else ()
-
-
-@cache
-def kernels() -> Mapping[str, str]:
-    """The kernel that runs each kind of op, from the rows of ops.def.
-
-    Examples
-    --------
-    >>> kernels()["rescale"]
-    'concat'
-    """
-    return dict(_ROW.findall((root() / "include" / "calibrant" / "ops.def").read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)
@@ -81,7 +65,7 @@ class Kernel:
 
 def kernel(program: Program, op: Op, variant: str) -> Kernel:
     """What runs an op on a processor: the variant's kernel where there is one, else the reference."""
-    name = kernels()[op.kind]
+    name = KERNELS[op.kind]
     if op.layer >= 0 and 1 < op.attrs["groups"] == program.layers[op.layer].c_in == program.layers[op.layer].c_out:
         special = Kernel("depthwise", variant)
         if (root() / special.source).is_file():

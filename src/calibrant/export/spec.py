@@ -10,20 +10,29 @@ from calibrant.core.errors import DataError
 from calibrant.core.program import Program
 from calibrant.core.training import Training
 from calibrant.export import model
-from calibrant.export.report import aligned
 from calibrant.export.sources import REFERENCE, Kernel
 from calibrant.plan import compact
 from calibrant.plan.stripes import choose, split
-
-_WIDTH = {"i": 4, "q": 8, "d": 8, "f": 4, "h": 2, "?": 1}  # bytes of a field; everything else is an address
 
 SHARED_FILES = {"weight_commit": "weight_update", "bias_commit": "bias_update"}  # kernels that share another's file
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the caller may ask of an updater: flips a `window` of samples and how large a `block` they move at once,
-    sparse training a `scheme` by name and a `batch`."""
+    """What the caller may ask of an updater; it refuses what it has no use for.
+
+    Parameters
+    ----------
+    window : int, optional
+        Labeled samples that flips learn from at once; as many as fit, up to 40, without.
+    block : int, optional
+        Pairs of output and input channels whose weights a flip step moves, see `updaters.block_flips`; all layers
+        without, which takes more memory.
+    scheme : str, optional
+        What sparse training trains, see `calibrant.autodiff.named`; what the artifact says without.
+    batch : int, optional
+        Samples that sparse training sums the gradients of; 1 without, which takes no memory for sums.
+    """
 
     window: int | None = None
     block: int | None = None
@@ -83,22 +92,6 @@ def planned(program: Program, room: int | None = None) -> Program:
     found = choose(program, limit=room)
     striped = split(program, found.ops, found.count) if found.ops else plain
     return striped if striped.arena_bytes < plain.arena_bytes else plain
-
-
-def record_bytes(fields: str, pointer_bytes: int) -> int:
-    """Size of a C struct with naturally aligned fields: P an address, i int32, h int16, q int64, f float, d double,
-    ? bool.
-
-    Examples
-    --------
-    >>> record_bytes("iPq", 4), record_bytes("?d", 4)
-    (16, 16)
-    """
-    widths = [_WIDTH.get(field, pointer_bytes) for field in fields]
-    end = 0
-    for width in widths:
-        end = aligned(end, width) + width
-    return aligned(end, max(widths))
 
 
 def require_coreset(artifact: Artifact, updater: str) -> None:

@@ -52,7 +52,7 @@ def gains(artifact: Artifact) -> Gains:
 
 
 def held(session: Session) -> Parameters:
-    return session._parts.engine.parameters
+    return session._parts.engine.parameters  # private: what the engine holds, no caller sees
 
 
 def adapts(artifact: Artifact, path: Path, state: Path) -> None:
@@ -68,7 +68,7 @@ def adapts(artifact: Artifact, path: Path, state: Path) -> None:
     assert not np.array_equal(after["multiplier"], before["multiplier"])
     assert after == before.replaced(multiplier=after["multiplier"])
     assert after.sha256 == learned.weights_sha256 != base.weights_sha256
-    x = session._encode(unseen)
+    x = session._encode(unseen)  # private: codes as the engine takes them
     alone = Engine(artifact.program, replace(artifact.constants, **after))
     assert np.array_equal(artifact.meaning.scores(alone.infer(x)), adapted)
     assert not np.array_equal(adapted, at_first)

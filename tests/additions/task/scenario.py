@@ -98,7 +98,7 @@ with Session.open(PATH, STATE) as session:
     assert again.accuracy_before > 0.8, again
     adapted = session.predict(unseen)
     assert (adapted == wanted).mean() > (at_first == wanted).mean() + 0.5
-    assert session._parts.deployed.buffer.y.max() == 7
+    assert session._parts.deployed.buffer.y.max() == 7  # private: what is kept of the stream, no caller sees
 
 np.savez("unseen.npz", x=unseen, y=wanted)
 for state, expected in ((["--state", str(STATE)], adapted), ([], at_first)):

@@ -45,7 +45,7 @@ with Session.open(path, state) as session:
     assert session.version == learned
     assert session.version.weights_sha256 != base.weights_sha256
     assert np.array_equal(session.predict(unseen), adapted)
-    held = session._parts.engine.parameters
+    held = session._parts.engine.parameters  # private: what the engine holds, no caller sees
     last = artifact.program.layers[-1].channel_slice
     moved = np.flatnonzero(held.bias != artifact.constants.bias)
     assert moved.size
@@ -55,7 +55,7 @@ with Session.open(path, state) as session:
     back = session.rollback(0)
     assert (back.decision, back.weights_sha256) == ("rolled back", base.weights_sha256)
     assert np.array_equal(session.predict(unseen), at_first)
-    assert session._parts.engine.parameters == session._parts.deployed.at(0)
+    assert session._parts.engine.parameters == session._parts.deployed.at(0)  # private: as above
 
 shown = CliRunner().invoke(app, ["log", str(state), "--json"])
 assert shown.exit_code == 0, shown.output

@@ -92,13 +92,13 @@ def test_a_reset_forgets_what_was_learned(small, tmp_path):
             subject.observe(*first)
         subject.observe(*second)
         fresh.observe(*second)
-        versions = [one._session.version for one in (subject, fresh)]  # type: ignore[attr-defined]
+        versions = [one.session.version for one in (subject, fresh)]
         assert versions[0].weights_sha256 == versions[1].weights_sha256
         with opened(small, tmp_path, "flip") as kept:
             for _ in range(RESET_EVERY):
                 kept.observe(*first)
             kept.observe(*second)
-            assert kept._session.version.weights_sha256 != versions[0].weights_sha256  # type: ignore[attr-defined]
+            assert kept.session.version.weights_sha256 != versions[0].weights_sha256
 
 
 def test_without_upkeep_the_coreset_stays(small, tmp_path):
@@ -107,6 +107,6 @@ def test_without_upkeep_the_coreset_stays(small, tmp_path):
         with opened(small, tmp_path, name) as subject:
             for window in windows(small):
                 subject.observe(*window)
-            gone[name] = subject._session.forget()  # type: ignore[attr-defined]
+            gone[name] = subject.session.forget()
     assert gone["flip"] > 0
     assert gone["flip-fixed"] == 0

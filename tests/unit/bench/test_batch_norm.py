@@ -50,11 +50,11 @@ def test_it_equals_re_estimation_before_the_fold(name):
     layers = normalized_layers(model, source[:2])
     subject = BatchNormStatistics(folded, layers, source, momentum=1.0)
     with torch.no_grad():
-        torch.testing.assert_close(subject._net(test), model(test), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(subject.net(test), model(test), rtol=1e-4, atol=1e-4)
         subject.observe(window, np.zeros(60, np.int64))
         expected = restated(model, window, 1.0)(test)
         assert not torch.allclose(expected, model(test), rtol=0.05)
-        torch.testing.assert_close(subject._net(test), expected, rtol=2e-3, atol=2e-3)
+        torch.testing.assert_close(subject.net(test), expected, rtol=2e-3, atol=2e-3)
 
 
 def test_statistics_run_over_windows():
@@ -72,7 +72,7 @@ def test_statistics_run_over_windows():
         model = restated(model, window, 0.3)
     test = torch.from_numpy(windows[1])
     with torch.no_grad():
-        torch.testing.assert_close(subject._net(test)[:, :, 0], model(test), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(subject.net(test)[:, :, 0], model(test), rtol=1e-3, atol=1e-3)
 
 
 def test_only_layers_that_carried_a_norm_are_touched():
@@ -95,13 +95,13 @@ def test_on_the_quantized_network_it_adapts_without_labels_and_moves_no_weight_c
         subject = BatchNormStatistics(small.prepared.net, layers, source, momentum=1.0)
         before = (subject.predict(x) == y).mean()
         subject.observe(x, labels)
-        results.append([value.clone() for value in subject._net.state_dict().values()])
+        results.append([value.clone() for value in subject.net.state_dict().values()])
         assert (subject.predict(x) == y).mean() > before + 0.2
     assert all(map(torch.equal, *results))
-    codes = subject._net.codes()
+    codes = subject.net.codes()
     for name, expected in small.prepared.net.codes().items():
         assert (codes[name] == expected).all()
-    assert any((a != b).any() for a, b in zip(subject._net.bias_codes().values(),
+    assert any((a != b).any() for a, b in zip(subject.net.bias_codes().values(),
                                               small.prepared.net.bias_codes().values(), strict=True))  # fmt: skip
     assert subject.added_bytes(x) == 24 * 16 + x.size
 
@@ -115,4 +115,4 @@ def test_without_drift_nothing_moves_much():
     subject.observe(source, y)
     with torch.no_grad():
         x = torch.from_numpy(source)
-        assert float((subject._net(x) - small.prepared.net(x)).abs().max()) < 1e-3
+        assert float((subject.net(x) - small.prepared.net(x)).abs().max()) < 1e-3

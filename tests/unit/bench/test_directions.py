@@ -73,6 +73,10 @@ def test_true_directions_lower_the_loss_and_random_ones_do_not(small):
     assert 0.7 * before < losses["flip-random"] <= before
 
 
+def slopes(updater, *seen):
+    return updater._slopes(*seen)  # private: directions as they are before flips are made of them
+
+
 def test_random_directions_repeat_by_seed(small):
     weights = [
         updated(small, RandomFlips(small.prepared.artifact, settings(small), seed=seed))[0].parameters.weights.tobytes()
@@ -85,7 +89,7 @@ def test_true_directions_are_those_of_the_network(small):
     """Against autograd on the network that the artifact was lowered from, at the artifact's codes."""
     artifact, net = small.prepared.artifact, copy.deepcopy(small.prepared.net)
     engine, state, samples = observed(small, np.arange(len(small.target[1]), dtype=np.int64) % 3 + 1)
-    weights, bias = TrueFlips(artifact, settings(small), net)._slopes(engine, state, samples)
+    weights, bias = slopes(TrueFlips(artifact, settings(small), net), engine, state, samples)
 
     net.load_codes(net.codes(), net.bias_codes())  # latent values beyond the codes' range pass fewer gradients
     entry = artifact.program.tensors[artifact.program.input]
@@ -119,8 +123,8 @@ def test_signals_from_channel_sums_are_nearly_those_of_back_propagation(small):
     artifact = small.prepared.artifact
     seen = observed(small, np.ones(len(small.target[1]), np.int64))
     updater = AccumulatedFlips(artifact.meaning, settings(small))
-    estimated = updater._slopes(*seen)
-    true = TrueFlips(artifact, settings(small), small.prepared.net)._slopes(*seen)
+    estimated = slopes(updater, *seen)
+    true = slopes(TrueFlips(artifact, settings(small), small.prepared.net), *seen)
     for layer in artifact.program.layers:
         for which, rows in enumerate((layer.weight_slice, layer.channel_slice)):
             ours, theirs = estimated[which][rows], true[which][rows]

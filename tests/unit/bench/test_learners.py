@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from calibrant.bench.adaptation import core
 from calibrant.bench.baselines import LEARNERS, BackPropagation, Rehearsal
@@ -45,7 +46,7 @@ def windows(small, count=3):
 
 def held(learner):
     """Samples that a baseline keeps."""
-    return learner.memory.fields[1] if isinstance(learner, Rehearsal) else learner._core[1]
+    return learner.memory.fields[1] if isinstance(learner, Rehearsal) else learner.core[1]
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -70,7 +71,7 @@ def test_same_seed_same_parameters(small, name):
     for run, seed in (("first", 3), ("again", 3), ("other", 4)):
         subject = learner(small, name, steps=2, seed=seed)
         subject.observe(*large)
-        results[run] = [p.clone() for p in subject._parameters]
+        results[run] = [p.clone() for p in subject.trained()]
     assert all(map(torch.equal, results["first"], results["again"]))
     assert not all(map(torch.equal, results["first"], results["other"]))
 
@@ -79,7 +80,7 @@ def test_same_seed_same_parameters(small, name):
 def test_memory_in_bytes_is_reported(small, name):
     x, _ = small.standardized(small.target)
     subject = learner(small, name)
-    parameters = sum(p.numel() for p in subject._parameters)
+    parameters = sum(p.numel() for p in subject.trained())
     kept = CORE * (x[0].nbytes + 8)
     extra = {"derpp": 4 * 3 * CORE, "camel": 4 * CORE, "a-gem": 4 * parameters}.get(name, 0)
     added, smaller = subject.added_bytes(x[:20]), subject.added_bytes(x[:10])
@@ -94,10 +95,10 @@ def test_unlabeled_samples_are_left_out(small, name):
     some, none = learner(small, name, steps=2), learner(small, name, steps=2)
     some.observe(x, np.where(np.arange(len(y)) < 9, y, -1))
     none.observe(x[:9], y[:9])
-    assert all(map(torch.equal, some._parameters, none._parameters))
-    before = [p.clone() for p in none._parameters]
+    assert all(map(torch.equal, some.trained(), none.trained()))
+    before = [p.clone() for p in none.trained()]
     none.observe(x, np.full(len(y), -1))
-    assert all(map(torch.equal, before, none._parameters))
+    assert all(map(torch.equal, before, none.trained()))
 
 
 def test_saved_tensors_are_counted_once_each():
@@ -122,7 +123,7 @@ def test_bias_only_moves_biases_alone(small):
     subject.observe(*windows(small)[0])
     changed = {
         name.split(".")[-1]
-        for (name, now), before in zip(subject._net.named_parameters(), small.prepared.net.parameters(), strict=True)
+        for (name, now), before in zip(subject.net.named_parameters(), small.prepared.net.parameters(), strict=True)
         if not torch.equal(now, before)
     }
     assert changed == {"bias"}
@@ -137,7 +138,7 @@ def test_experience_replay_weighs_memory_and_window_alike(small):
     x, y = torch.from_numpy(x), torch.from_numpy(y)
     past_x, past_y = subject.memory.fields
     with torch.no_grad():
-        parts = [nn.functional.cross_entropy(subject._net(a), b) for a, b in ((x, y), (past_x, past_y))]
+        parts = [nn.functional.cross_entropy(subject.net(a), b) for a, b in ((x, y), (past_x, past_y))]
         assert subject.loss(x, y).item() == pytest.approx(sum(p.item() for p in parts) / 2, rel=1e-5)
 
 
@@ -153,14 +154,13 @@ def test_dark_replay_stores_logits_at_insertion(small):
     assert 0 < int(old.sum()) < CORE
     with torch.no_grad():
         torch.testing.assert_close(stored[old], small.prepared.net(memory_x[old]))  # as they were when it was deployed
-        torch.testing.assert_close(stored[~old], subject._net(memory_x[~old]))
+        torch.testing.assert_close(stored[~old], subject.net(memory_x[~old]))
     stored = stored.clone()
-    subject._rng = subject.memory._rng = generator(9, "test")
     subject.memory.seen = 10**9  # the memory no longer changes, so neither do its logits, while the network learns on
     subject.observe(x, y)
     assert torch.equal(subject.memory.fields[2], stored)
     with torch.no_grad():
-        assert not torch.allclose(stored, subject._net(memory_x))
+        assert not torch.allclose(stored, subject.net(memory_x))
 
 
 def test_dark_replay_adds_distance_and_cross_entropy(small):
@@ -175,7 +175,7 @@ def test_dark_replay_adds_distance_and_cross_entropy(small):
 
     subject = learner(small, "derpp")
     with torch.no_grad():
-        past = nn.functional.cross_entropy(subject._net(subject.memory.fields[0]), subject.memory.fields[1]).item()
+        past = nn.functional.cross_entropy(subject.net(subject.memory.fields[0]), subject.memory.fields[1]).item()
     assert loss(0.5, 0.0) - loss(0.0, 0.0) == pytest.approx(0.5 * 4.0, rel=1e-4)
     assert loss(0.0, 0.7) - loss(0.0, 0.0) == pytest.approx(0.7 * past, rel=1e-3)
 
@@ -190,7 +190,7 @@ def test_asymmetric_loss_leaves_absent_classes_alone(small):
     x = torch.from_numpy(windows(small)[0][0])
     one = torch.ones(len(x), dtype=torch.int64)  # a window of one class teaches nothing but rehearsal
     with torch.no_grad():
-        past = nn.functional.cross_entropy(subject._net(subject.memory.fields[0]), subject.memory.fields[1])
+        past = nn.functional.cross_entropy(subject.net(subject.memory.fields[0]), subject.memory.fields[1])
         assert subject.loss(x, one).item() == pytest.approx(past.item(), rel=1e-5)
 
 
@@ -215,10 +215,10 @@ def test_a_gem_gives_the_optimizer_the_projected_gradient(small):
     (x, y), *_ = windows(small)
     subject = learner(small, "a-gem")
     x, y = torch.from_numpy(x), torch.from_numpy((y + 1) % 3)  # contradicts what the memory says
-    reference = torch.autograd.grad(subject.loss(*subject.memory.fields), subject._parameters)
-    plain = torch.autograd.grad(subject.loss(x, y), subject._parameters)
+    reference = torch.autograd.grad(subject.loss(*subject.memory.fields), subject.trained())
+    plain = torch.autograd.grad(subject.loss(x, y), subject.trained())
     subject.backward(x, y)
-    given = [p.grad for p in subject._parameters]
+    given = [p.grad for p in subject.trained()]
     dots = [sum(float((g * r).sum()) for g, r in zip(a, reference, strict=True)) for a in (plain, given)]
     assert dots[0] < 0
     assert dots[1] >= -1e-5 * sum(float((r * r).sum()) for r in reference)
@@ -229,19 +229,20 @@ def test_every_step_is_counted(small):
     for name in LEARNERS:
         subject = learner(small, name, steps=5)
         seen = Counter()
-        subject._optimizer.register_step_post_hook(lambda *_, seen=seen: seen.update(steps=1))
+        hook = register_optimizer_step_post_hook(lambda *_, seen=seen: seen.update(steps=1))
         subject.observe(x, y)
+        hook.remove()
         assert seen["steps"] == 5
 
 
 def test_camel_keeps_old_data_their_share(small):
     subject = learner(small, "camel", seen=150)
-    assert float(subject._weight.sum()) == pytest.approx(150)
-    source = subject._core[0].clone()
+    assert float(subject.weight.sum()) == pytest.approx(150)
+    source = subject.core[0].clone()
     for window in windows(small):
         subject.observe(*window)
-    assert float(subject._weight.sum()) == pytest.approx(150 + 96)
-    kept = [(source == sample).flatten(1).all(1).any() for sample in subject._core[0]]
+    assert float(subject.weight.sum()) == pytest.approx(150 + 96)
+    kept = [(source == sample).flatten(1).all(1).any() for sample in subject.core[0]]
     assert 0 < sum(map(int, kept)) < CORE
 
 

@@ -106,10 +106,11 @@ def test_calibration_moves_codes_of_every_covered_layer_and_lowers_the_loss():
 
 def test_the_device_shows_a_network_what_training_showed_it():
     net, core, window = quantized()
-    subject = learner(net, core, passes=1)
-    first = next(iter(covered(net)))
+    networks = learn(net, *core, settings=QUICK)
+    subject = BitFlipping(net, networks, *core, share=0.05, passes=1)
+    first, form = next(iter(covered(net).items()))
     seen = []
-    subject._networks[first].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    networks[form].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     subject.observe(*window)
     assert torch.equal(seen[0], layer_inputs(net, torch.from_numpy(core[0]))[first])
     assert torch.equal(seen[0], net.trace(torch.from_numpy(core[0]))[net.graph.input].flatten(2))
@@ -123,7 +124,7 @@ def test_flips_persist_whatever_the_batch_and_nothing_else_changes():
     assert all((flipped[name] != net.codes()[name]).any() for name in covered(net))
     assert all((flipped[name] == net.codes()[name]).all() for name in set(flipped) - set(covered(net)))
     for name, bias in net.bias_codes().items():
-        np.testing.assert_array_equal(subject._net.bias_codes()[name], bias)
+        np.testing.assert_array_equal(subject.net.bias_codes()[name], bias)
     x = generator(1, "test").normal(size=(300, *core[0].shape[1:])).astype(np.float32)
     together = subject.predict(x)
     assert len(together) == 300  # all, beyond any batch
@@ -160,14 +161,14 @@ def test_the_device_has_no_backward_pass(monkeypatch):
     before = subject.codes()
     subject.observe(*window)
     assert any((subject.codes()[name] != before[name]).any() for name in before)
-    assert not any(p.requires_grad for p in subject._net.parameters())
+    assert not any(p.requires_grad for p in subject.net.parameters())
 
 
 def test_windows_enter_the_coreset_that_the_next_flips_come_from():
     net, core, (x, y) = quantized()
     subject = learner(net, core, passes=3)
     subject.observe(x, y)
-    now = subject._core[0].numpy()
+    now = subject.core_x
     entered = [i for i in range(CORE) if not np.array_equal(now[i], core[0][i])]
     assert entered
     assert all(any(np.array_equal(now[i], sample) for sample in x) for i in entered)

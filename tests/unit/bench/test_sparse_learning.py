@@ -96,7 +96,7 @@ def test_reals_learn_what_the_scheme_says(network, samples):
     program, constants = network
     x, y = samples
     learner = RealLearner(program, constants, Scheme(2, {6: 0.25, 5: 0.5}))
-    twin = learner._twin
+    twin = learner.twin
     before = {name: value.clone() for name, value in twin.state_dict().items()}
     features = learner.features(x)
     losses = [learner.step(features, y, 1.0) / len(y) for _ in range(60)]

@@ -12,7 +12,7 @@ import pytest
 from artifacts import make_artifact, make_sparse_artifact
 from calibrant.core.errors import BudgetError, CalibrantError, DataError, ModelError, PlanError
 from calibrant.core.statistics import Coreset
-from calibrant.export import BOARDS, UPDATERS, export
+from calibrant.export import BOARDS, UPDATERS, ExportOptions, export
 
 ARTIFACT = make_artifact()
 
@@ -21,12 +21,12 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def refused(error: type[CalibrantError], place: Path, *words: str, **options: object) -> str:
+def refused(error: type[CalibrantError], place: Path, *words: str, **changed: object) -> str:
     """The export is refused in one line with these words and leaves nothing."""
     asked: dict[str, object] = {"artifact": ARTIFACT, "board_name": "mps2-an386", "ram": "64KB", "updater": "flip"}
     before = files(place)
     with pytest.raises(error) as raised:
-        export(**{**asked, "folder": place / "firmware", **options})  # type: ignore[arg-type]
+        export(**{**asked, "folder": place / "firmware", **changed})  # type: ignore[arg-type]
     line = str(raised.value)
     assert "\n" not in line
     for word in words:
@@ -78,7 +78,7 @@ def test_same_bytes(tmp_path: Path) -> None:
 
 
 def test_report_adds_up(tmp_path: Path) -> None:
-    report = export(ARTIFACT, "mps2-an386", "64KB", "flip", tmp_path / "firmware", window=10)
+    report = export(ARTIFACT, "mps2-an386", "64KB", "flip", tmp_path / "firmware", options=ExportOptions(window=10))
     ram = sum(block.nbytes for block in report.blocks if block.memory == "ram")
     assert report.ram_bytes == -(-(ram + report.stack_bytes) // 32) * 32
     kinds = ("arena", "mutable", "samples", "workspace")
@@ -95,29 +95,29 @@ def test_bad_options(tmp_path: Path) -> None:
     refused(DataError, tmp_path, "--updater", *UPDATERS, "'magic'", updater="magic")
     refused(DataError, tmp_path, "--ram", "mps3-an547 has 524,288", board_name="mps3-an547", ram="1MB")
     refused(DataError, tmp_path, "size", "'lots'", ram="lots")
-    refused(DataError, tmp_path, "--window", "--updater flip", updater="none", window=8)
-    refused(DataError, tmp_path, "--batch", "--updater sparse", batch=4)
-    refused(DataError, tmp_path, "--block", "70000", block=70000)
+    refused(DataError, tmp_path, "--window", "--updater flip", updater="none", options=ExportOptions(window=8))
+    refused(DataError, tmp_path, "--batch", "--updater sparse", options=ExportOptions(batch=4))
+    refused(DataError, tmp_path, "--block", "70000", options=ExportOptions(block=70000))
     refused(DataError, tmp_path, "no training step", "--form sparse", updater="sparse")
     sparse = {"artifact": make_sparse_artifact(), "updater": "sparse"}
-    refused(DataError, tmp_path, "--window", **sparse, window=8)
-    refused(ModelError, tmp_path, "scheme", "'best'", **sparse, scheme="best")
+    refused(DataError, tmp_path, "--window", **sparse, options=ExportOptions(window=8))
+    refused(ModelError, tmp_path, "scheme", "'best'", **sparse, options=ExportOptions(scheme="best"))
 
 
 def test_does_not_fit(tmp_path: Path) -> None:
     """It says by how much, and what it offers instead does fit."""
-    line = refused(BudgetError, tmp_path, "mps2-an386 grants 6,400 bytes", "over", "stack 4,096", ram=6400, window=40)
+    line = refused(BudgetError, tmp_path, "mps2-an386 grants 6,400 bytes", "over", "stack 4,096", ram=6400,
+                   options=ExportOptions(window=40))  # fmt: skip
     offered = re.findall(r"--(ram|window|block|updater) (\w+)", line)
     assert [name for name, _ in offered] == ["ram", "window", "block", "updater"]
     for name, value in offered:
-        asked = {"ram": 6400, "window": 40, "updater": "flip", name: value if name == "updater" else int(value)}
-        if name == "updater":
-            del asked["window"]
-        report = export(ARTIFACT, "mps2-an386", folder=tmp_path / name, **asked)  # type: ignore[arg-type]
+        ram, updater = int(value) if name == "ram" else 6400, value if name == "updater" else "flip"
+        more = {} if name == "updater" else {"window": 40} | ({name: int(value)} if name in ("window", "block") else {})
+        report = export(ARTIFACT, "mps2-an386", ram, updater, tmp_path / name, options=ExportOptions(**more))
         assert report.ram_bytes <= report.ram_limit
-    larger = {"ram": 6400, "updater": "flip", "window": int(offered[1][1]) + 1}
+    larger = ExportOptions(window=int(offered[1][1]) + 1)
     with pytest.raises(BudgetError):
-        export(ARTIFACT, "mps2-an386", folder=tmp_path / "more", **larger)  # type: ignore[arg-type]
+        export(ARTIFACT, "mps2-an386", 6400, "flip", tmp_path / "more", options=larger)
     line = refused(BudgetError, tmp_path, "grants 4,096", ram=4096, updater="none")
     assert "--updater" not in line
 
@@ -167,7 +167,7 @@ def test_block_form(tmp_path: Path) -> None:
     """An artifact of the form 'blocks' gets them without asking."""
     blocks = replace(ARTIFACT, settings=replace(ARTIFACT.settings, form="blocks"))
     implied = export(blocks, "generic", "64KB", "flip", tmp_path / "a")
-    asked = export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "b", block=64)
+    asked = export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "b", options=ExportOptions(block=64))
     assert implied == asked
     assert implied.total("workspace") < export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "c").total("workspace")
 

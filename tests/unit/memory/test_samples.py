@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from calibrant.core.errors import BudgetError, StateError
 from calibrant.core.nibbles import rounded
 from calibrant.core.rng import generator
 from calibrant.core.statistics import Coreset
-from calibrant.memory import samples
+from calibrant.memory import database, samples
 from calibrant.memory.replay import ReplayBuffer, resample
 from calibrant.memory.store import Entry, Store
 
@@ -102,7 +103,8 @@ def test_only_what_changed_is_written():
         pool = grown(store.coreset(BASE, CLASSES), 1)
         store.record("rejected", Entry(coreset=pool))
         written: list[str] = []
-        store._connection.set_trace_callback(written.append)
+        connection = store._connection  # private: what is written is seen by the connection that writes it alone
+        connection.set_trace_callback(written.append)
         store.record("rejected", Entry(coreset=pool))
         assert not [s for s in written if "sample" in s or "codes" in s]
         written.clear()
@@ -114,16 +116,17 @@ def test_only_what_changed_is_written():
         assert len(newer) == len(pool) + 1
         store.record("rejected", Entry(coreset=newer))
         assert len([s for s in written if s.startswith("INSERT INTO codes")]) == 1
-        assert store._connection.execute("SELECT count(*) FROM codes").fetchone() == (len(newer) - newer.of_source,)
+        assert connection.execute("SELECT count(*) FROM codes").fetchone() == (len(newer) - newer.of_source,)
 
 
-def test_codes_of_samples_that_leave_are_deleted():
-    with Store.open(None, **MARKS) as store:
+def test_codes_of_samples_that_leave_are_deleted(tmp_path: Path):
+    path = tmp_path / "s.db"
+    with Store.open(path, **MARKS) as store, closing(database.connect(path, False)) as state:
         pool = store.coreset(BASE, CLASSES)
         for seed in range(1, 9):
             pool = grown(pool, seed)
             store.record("rejected", Entry(coreset=pool))
-        held = {i for (i,) in store._connection.execute("SELECT sample FROM codes")}
+        held = {i for (i,) in state.execute("SELECT sample FROM codes")}
         assert held == set(pool.id[~pool.source].tolist())
 
 

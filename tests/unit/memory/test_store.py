@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -115,13 +116,14 @@ TestAgainstAList = AgainstAList.TestCase
 TestAgainstAList.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
 
 
-def test_replay_stays_short_however_long_the_history():
-    with open_store(None) as store:
+def test_replay_stays_short_however_long_the_history(tmp_path: Path):
+    path = tmp_path / "s.db"
+    with open_store(path) as store, closing(database.connect(path, False)) as state:
         history = [BASE]
         for i in range(3 * delta_chain.MAX_CHAIN):
             history.append(changed(history[-1], i))
             commit(store, history[-2], history[-1], i)
-        lengths = [len(delta_chain.read(store._connection, "state", n)) for n in range(len(history))]
+        lengths = [len(delta_chain.read(state, "state", n)) for n in range(len(history))]
         assert max(lengths) == delta_chain.MAX_CHAIN
         assert all(store.parameters_at(n, BASE) == history[n] for n in range(len(history)))
 
@@ -246,8 +248,9 @@ def test_a_full_disk_changes_nothing(tmp_path: Path):
     with open_store(tmp_path / "s.db") as store:
         rng = generator(0, "noise")
         commit(store, BASE, changed(BASE, 1), 0)
-        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
-        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        connection = store._connection  # private: how many pages a file may have is said to its own connection
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
         noise = rng.bytes(20_000).hex()
         with pytest.raises(StateError, match="disk full"):
             commit(store, changed(BASE, 1), changed(BASE, 2), 1, noise=noise)
@@ -255,7 +258,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path):
             store.record("skipped", Entry({"noise": noise}))
         assert store.head().number == 1
         assert store.parameters_at(1, BASE) == changed(BASE, 1)
-        store._connection.execute("PRAGMA max_page_count = 100000")
+        connection.execute("PRAGMA max_page_count = 100000")
         assert commit(store, changed(BASE, 1), changed(BASE, 2), 1).number == 2
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibrant import _engine, ops
+from calibrant import _engine, ops  # private: the engine's own list of ops
 from calibrant.autodiff import differentiate, full
 from calibrant.core.errors import DataError, ModelError
 from calibrant.core.training import STEP_KINDS

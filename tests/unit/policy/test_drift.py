@@ -183,9 +183,10 @@ def test_adwin_keeps_little_and_digits():
     for part in np.array_split(generator(1, "long").normal(size=50_000), 500):
         assert test.update(part).size == 0
     assert test.width == 50_000
-    assert test._known.nbytes < 16_000
+    assert test._known.nbytes < 16_000  # private: what it takes is what it keeps
     small = Adwin(ahead=1)
     small.update(generator(1, "long").normal(size=50_000))
+    # private: what it takes is what it keeps
     assert small._known.nbytes + sum(part.nbytes for part in vars(small._plan).values()) < 5120
     shifted = stream(7)
     assert Adwin().update(shifted + 1e8).tolist() == Adwin().update(shifted).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from calibrant.core.decision import Action, Decision
 from calibrant.core.errors import StateError
 from calibrant.core.reports import UpdateReport
 from calibrant.session import Session
+from calibrant.session.wiring import Parts
 from deployments import CHANNELS, LENGTH, Samples, deployment
+from sessions import opened
 
 Window = tuple[np.ndarray, np.ndarray]
 
@@ -36,26 +39,26 @@ def lenient(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ABSTAINED = Decision(Action.SKIP, "abstained")
 
 
-def parts(samples: Samples, count: int) -> list[Window]:
+def divided(samples: Samples, count: int) -> list[Window]:
     order = np.random.default_rng(0).permutation(len(samples[1]))
     return [(samples[0][rows], samples[1][rows]) for rows in np.array_split(order, count)]
 
 
-def weights(session: Session) -> bytes:
-    return session._parts.engine.parameters.weights.tobytes() + session._parts.engine.parameters.bias.tobytes()
+def weights(parts: Parts) -> bytes:
+    return parts.engine.parameters.weights.tobytes() + parts.engine.parameters.bias.tobytes()
 
 
 @pytest.mark.parametrize("labels", [True, False])
 def test_the_source_is_left_alone(path: Path, labels: bool):
-    with Session.open(path) as session:
-        before = weights(session)
-        for x, y in parts(deployment().source, 6):
+    with opened(path) as (session, parts):
+        before = weights(parts)
+        for x, y in divided(deployment().source, 6):
             report = session.observe(x, y if labels else None)
             assert (report.decision, report.version) == ("skipped", 0)
             assert report.reason.startswith("gate: 0 of 25 wrong" if labels else "gate: distance")
             assert report.accuracy_before == report.accuracy_after == (1.0 if labels else None)
-        assert weights(session) == before
-        detail = session._parts.store.events()[-1].detail
+        assert weights(parts) == before
+        detail = parts.store.events()[-1].detail
         assert detail["errors"] == 0
         assert detail["distance"] < 2
 
@@ -63,7 +66,7 @@ def test_the_source_is_left_alone(path: Path, labels: bool):
 def test_another_domain_is_learned_and_then_left_alone(path: Path):
     target = deployment().target
     with Session.open(path) as session:
-        reports = [session.observe(x, y) for x, y in parts(target, 2) * 6]
+        reports = [session.observe(x, y) for x, y in divided(target, 2) * 6]
         assert reports[0].decision == "committed"
         assert reports[-1].reason.startswith("gate: ")
         assert (session.predict(target[0]) == target[1]).mean() > 0.95
@@ -71,117 +74,115 @@ def test_another_domain_is_learned_and_then_left_alone(path: Path):
 
 
 def test_without_labels_only_what_is_far_reaches_the_unsupervised(path: Path, monkeypatch: pytest.MonkeyPatch):
-    with Session.open(path) as session:
+    with opened(path) as (session, parts):
         asked = []
-        monkeypatch.setattr(session._parts.unsupervised, "adapt", lambda x: asked.append(len(x)) or ABSTAINED)
-        for x, _ in parts(deployment().source, 6):
+        monkeypatch.setattr(parts.unsupervised, "adapt", lambda x: asked.append(len(x)) or ABSTAINED)
+        for x, _ in divided(deployment().source, 6):
             session.observe(x)
         assert asked == []
-        for x, _ in parts(deployment().target, 2):
+        for x, _ in divided(deployment().target, 2):
             assert session.observe(x).reason == ABSTAINED.reason
         assert asked == [48, 48]
 
 
 def test_without_a_gate_every_window_is_learned_from(path: Path):
-    x, y = parts(deployment().source, 6)[0]
+    x, y = divided(deployment().source, 6)[0]
     with Session.open(path, gate=False) as session:
         assert not session.observe(x, y).reason.startswith("gate")
 
 
 def test_a_rollback_brings_the_gate_of_that_time_back(path: Path):
-    with Session.open(path) as session:
-        for x, y in parts(deployment().target, 2) * 6:
+    with opened(path) as (session, parts):
+        for x, y in divided(deployment().target, 2) * 6:
             session.observe(x, np.roll(y, 1))  # wrong labels: nothing can be gained
-        assert session._parts.monitor.memory()["gate"]["error"]["best"] is not None  # an alarm goes on
+        assert parts.monitor.memory()["gate"]["error"]["best"] is not None  # an alarm goes on
         session.rollback(0)
-        x, y = parts(deployment().source, 6)[0]
+        x, y = divided(deployment().source, 6)[0]
         session.observe(x, y)
-        error = session._parts.monitor.memory()["gate"]["error"]
+        error = parts.monitor.memory()["gate"]["error"]
         assert (error["expected"], error["best"]) == (0.005, None)
 
 
-def lied(session: Session) -> bytes:
+def lied(session: Session, parts: Parts) -> bytes:
     """Teach what is wrong; the weights after it."""
     x, y = deployment().source
     for _ in range(3):
         assert session.observe(x, (y + 1) % 3).decision == "committed"
-    return weights(session)
+    return weights(parts)
 
 
 @pytest.mark.parametrize("reopened", [False, True])
 def test_what_new_labels_speak_against_is_undone(lenient: Path, tmp_path: Path, reopened: bool):
-    state, windows = tmp_path / "s.db", parts(deployment().source, 6)
-    session = Session.open(lenient, state)
-    try:
-        start = weights(session)
-        assert lied(session) != start
+    state, windows = tmp_path / "s.db", divided(deployment().source, 6)
+    with ExitStack() as stack:
+        session, parts = stack.enter_context(opened(lenient, state))
+        start = weights(parts)
+        assert lied(session, parts) != start
         if reopened:
-            session.close()
-            session = Session.open(lenient, state)
+            stack.close()
+            session, parts = stack.enter_context(opened(lenient, state))
         report = session.observe(*windows[0])
         assert (report.decision, report.version, report.accuracy_after) == ("rejected", 4, 1.0)
         assert report.flips > 0
         assert report.accuracy_before < 0.7
         assert report.reason.startswith("version 0 does better")
-        assert weights(session) == start
+        assert weights(parts) == start
         assert session.versions()[-1].parent == 0
         for window in windows[1:]:
             if reopened:  # what the gate goes on from came with the version
-                session.close()
-                session = Session.open(lenient, state)
+                stack.close()
+                session, parts = stack.enter_context(opened(lenient, state))
             report = session.observe(*window)
             assert (report.decision, report.version) == ("skipped", 4)
             assert "usual is 0.5 %" in report.reason
-    finally:
-        session.close()
 
 
 def test_going_back_settles_a_window_that_waited(lenient: Path):
-    with Session.open(lenient) as session:
-        x, y = parts(deployment().source, 6)[0]
+    with opened(lenient) as (session, parts):
+        x, y = divided(deployment().source, 6)[0]
         ticket = session.defer(x)
-        lied(session)
+        lied(session, parts)
         assert session.label(ticket, y).decision == "rejected"
         with pytest.raises(StateError):
             session.label(ticket, y)
 
 
 def test_a_full_disk_leaves_the_version_in_force_and_regret_its_case(lenient: Path, monkeypatch: pytest.MonkeyPatch):
-    with Session.open(lenient) as session:
-        learned, window = lied(session), parts(deployment().source, 6)[0]
+    with opened(lenient) as (session, parts):
+        learned, window = lied(session, parts), divided(deployment().source, 6)[0]
 
         def full(*_: object) -> None:
             raise StateError("disk full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(session._parts.store, "rollback", full)
+            patch.setattr(parts.store, "rollback", full)
             with pytest.raises(StateError, match="disk full"):
                 session.observe(*window)
-        assert weights(session) == learned
+        assert weights(parts) == learned
         assert session.observe(*window).decision == "rejected"
 
 
 def test_an_interrupt_while_versions_are_compared_changes_nothing(lenient: Path, monkeypatch: pytest.MonkeyPatch):
-    with Session.open(lenient) as session:
-        learned, window = lied(session), parts(deployment().source, 6)[0]
+    with opened(lenient) as (session, parts):
+        learned, window = lied(session, parts), divided(deployment().source, 6)[0]
 
         def interrupt(x: np.ndarray) -> np.ndarray:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(session._parts.engine, "observe", interrupt)
+            patch.setattr(parts.engine, "observe", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 session.observe(*window)
-        assert weights(session) == learned
+        assert weights(parts) == learned
         assert session.observe(*window).reason.startswith("version 0 does better")
 
 
 def test_what_drift_makes_true_is_kept(path: Path):
     target = deployment().target
-    with Session.open(path) as session:
-        reports = [session.observe(x, y) for x, y in parts(target, 6) * 2]
+    with opened(path) as (session, parts):
+        reports = [session.observe(x, y) for x, y in divided(target, 6) * 2]
         assert not any("does better" in report.reason for report in reports)
-        assert session._parts.monitor.memory().get("regret") is None  # the alarm is over
+        assert parts.monitor.memory().get("regret") is None  # the alarm is over
 
 
 @pytest.mark.parametrize("n", [1, 7, 96])
@@ -189,9 +190,9 @@ def test_windows_of_any_size_in_any_order(path: Path, n: int):
     x, y = (part[:n] for part in deployment().target)
     seen: list[UpdateReport] = []
     for order in (np.arange(n), np.random.default_rng(1).permutation(n)):
-        with Session.open(path) as session:
+        with opened(path) as (session, parts):
             seen.append(session.observe(x[order], y[order]))
-            detail = session.version.metrics or session._parts.store.events()[-1].detail
+            detail = session.version.metrics or parts.store.events()[-1].detail
             seen[-1] = replace(seen[-1], milliseconds=detail["distance"])
     assert seen[0] == seen[1]
 

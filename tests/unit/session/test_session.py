@@ -17,14 +17,16 @@ from calibrant.core.logits import logits
 from calibrant.core.reports import UpdateReport
 from calibrant.core.window import encode
 from calibrant.engine import Engine, variants
+from calibrant.session.wiring import Parts
 from calibrant.updaters.base import Samples, UpdateOutcome, evaluate
+from sessions import opened
 
 Window = tuple[np.ndarray, np.ndarray]
 
 
-def sha(session: Session) -> str:
+def sha(parts: Parts) -> str:
     """Hash of what the engine really holds."""
-    return session._parts.engine.parameters.sha256
+    return parts.engine.parameters.sha256
 
 
 def learn(session: Session, artifact: Artifact, make: Callable[..., Window], windows: int = 8) -> list[UpdateReport]:
@@ -56,7 +58,7 @@ def test_it_learns_and_every_version_can_be_restored(
     artifact: Artifact, artifact_path: Path, tmp_path: Path, build_window: Callable[..., Window]
 ):
     state = tmp_path / "s.db"
-    with Session.open(artifact_path, state) as session:
+    with opened(artifact_path, state) as (session, parts):
         x, y = build_window(artifact, seed=99)
         accuracy = (session.predict(x) == y).mean()
         reports = learn(session, artifact, build_window)
@@ -64,17 +66,17 @@ def test_it_learns_and_every_version_can_be_restored(
         assert (session.predict(x) == y).mean() > accuracy + 0.2
         assert [v.number for v in session.versions()] == list(range(len(committed) + 1))
         assert session.version.number == reports[-1].version
-        assert sha(session) == session.version.weights_sha256
+        assert sha(parts) == session.version.weights_sha256
         assert session.version.metrics["accuracy_after"] == committed[-1].accuracy_after
-    with Session.open(artifact_path, state) as session:
+    with opened(artifact_path, state) as (session, parts):
         assert session.version.number == len(committed)
-        assert sha(session) == session.version.weights_sha256
+        assert sha(parts) == session.version.weights_sha256
         hashes = [v.weights_sha256 for v in session.versions()]
         for to in (0, 2, len(committed)):
             version = session.rollback(to=to)
             assert version.parent == to
             assert version.decision == "rolled back"
-            assert sha(session) == version.weights_sha256 == hashes[to]
+            assert sha(parts) == version.weights_sha256 == hashes[to]
         with pytest.raises(StateError, match=f"0 to {version.number}"):
             session.rollback(to=99)
         assert session.observe(x, y).version >= version.number
@@ -93,29 +95,29 @@ def test_the_same_stream_gives_the_same_weights(
 
 def test_windows_without_labels_are_skipped_and_recorded(artifact_path: Path, window: Window):
     x, y = window
-    with Session.open(artifact_path, unlabeled=False) as session:
-        before = sha(session)
+    with opened(artifact_path, unlabeled=False) as (session, parts):
+        before = sha(parts)
         for labels in (None, np.full(len(y), -1)):
             report = session.observe(x, labels)
             assert (report.decision, report.reason, report.labels) == ("skipped", "no labels", 0)
             assert report.accuracy_before is None
-        assert sha(session) == before
-        assert [e.kind for e in session._parts.store.events()] == ["skipped", "skipped"]
+        assert sha(parts) == before
+        assert [e.kind for e in parts.store.events()] == ["skipped", "skipped"]
 
 
 def test_only_labeled_samples_are_learned_from(artifact_path: Path, window: Window, monkeypatch: pytest.MonkeyPatch):
     x, y = window
     y = y.copy()
     y[::2] = -1
-    with Session.open(artifact_path) as session:
+    with opened(artifact_path) as (session, parts):
         seen: list[np.ndarray] = []
-        update = session._parts.updater.update
+        update = parts.updater.update
 
         def spy(engine: Engine, samples: Samples, *rest: object) -> UpdateOutcome:
             seen.append(samples.y)
             return update(engine, samples, *rest)
 
-        monkeypatch.setattr(session._parts.updater, "update", spy)
+        monkeypatch.setattr(parts.updater, "update", spy)
         report = session.observe(x, y)
     assert len(seen[0]) == 20 + 9  # so few are all learned from, and the coreset comes along
     assert np.bincount(seen[0][:20], minlength=3).tolist() == np.bincount(y[y >= 0], minlength=3).tolist()
@@ -132,10 +134,10 @@ def test_an_interrupt_leaves_the_last_committed_version(
     monkeypatch: pytest.MonkeyPatch,
     step: str,
 ):
-    with Session.open(artifact_path, tmp_path / "s.db") as session:
+    with opened(artifact_path, tmp_path / "s.db") as (session, parts):
         learn(session, artifact, build_window, 4)
         number = session.version.number
-        where, name = (session._parts.updater, "update") if step == "update" else (session._parts.store, "commit")
+        where, name = (parts.updater, "update") if step == "update" else (parts.store, "commit")
         real = getattr(where, name)
 
         def interrupted(*args: Any, **options: Any) -> None:
@@ -147,45 +149,45 @@ def test_an_interrupt_leaves_the_last_committed_version(
         with pytest.raises(KeyboardInterrupt):
             learn(session, artifact, build_window)
         monkeypatch.undo()
-        assert session.version == session._parts.store.head()
+        assert session.version == parts.store.head()
         assert session.version.number == number + (step == "after commit")
-        assert sha(session) == session.version.weights_sha256
+        assert sha(parts) == session.version.weights_sha256
         session.observe(*build_window(artifact, seed=3))
 
 
 def test_a_rejected_update_is_undone(
     artifact: Artifact, artifact_path: Path, build_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
 ):
-    with Session.open(artifact_path, gate=False) as session:
+    with opened(artifact_path, gate=False) as (session, parts):
         learn(session, artifact, build_window)
-        before, number = sha(session), session.version.number
+        before, number = sha(parts), session.version.number
 
         def ruin(engine: Engine, samples: Samples, *_: object) -> UpdateOutcome:
             engine.load(engine.parameters.replaced(weights=np.zeros_like(engine.parameters.weights)))
             last = evaluate(engine, samples, artifact.meaning)
             return UpdateOutcome("ruin", 1, 1, 1.0, 0.5, 7, np.zeros(len(samples.y), int), last)
 
-        monkeypatch.setattr(session._parts.updater, "update", ruin)
+        monkeypatch.setattr(parts.updater, "update", ruin)
         report = session.observe(*build_window(artifact, seed=50))
         assert report.decision == "rejected"
         assert report.reason.startswith("held-back")
         assert report.accuracy_after is not None
         assert report.accuracy_after < report.accuracy_before
         assert report.version == number
-        assert sha(session) == before
-        assert session._parts.store.events()[-1].detail["reason"] == report.reason
+        assert sha(parts) == before
+        assert parts.store.events()[-1].detail["reason"] == report.reason
 
 
 def test_a_full_disk_leaves_the_last_committed_version(
     artifact: Artifact, artifact_path: Path, tmp_path: Path, build_window: Callable[..., Window]
 ):
-    with Session.open(artifact_path, tmp_path / "s.db") as session:
-        connection = session._parts.store._connection
+    with opened(artifact_path, tmp_path / "s.db") as (session, parts):
+        connection = parts.store._connection  # private: how many pages a file may have is said to its own connection
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StateError, match="disk full"):
             learn(session, artifact, build_window, 400)
-        assert sha(session) == session.version.weights_sha256 == session._parts.store.head().weights_sha256
+        assert sha(parts) == session.version.weights_sha256 == parts.store.head().weights_sha256
         x, _ = build_window(artifact)
         assert session.predict(x).shape == (40,)
     with Session.open(artifact_path, tmp_path / "s.db") as session:
@@ -209,8 +211,8 @@ def test_bad_windows_change_nothing(artifact_path: Path, window: Window):
     x, y = window
     nan = x.copy()
     nan[3, 1, 2] = np.nan
-    with Session.open(artifact_path) as session:
-        before = sha(session)
+    with opened(artifact_path) as (session, parts):
+        before = sha(parts)
         for bad_x, bad_y, said in [
             (nan, y, r"finite values, got nan at index \(3, 1, 2\)"),
             (x[:, :2], y, "expected 3 channels"),
@@ -222,9 +224,9 @@ def test_bad_windows_change_nothing(artifact_path: Path, window: Window):
         ]:
             with pytest.raises(DataError, match=said):
                 session.observe(bad_x, bad_y)
-        assert sha(session) == before
+        assert sha(parts) == before
         assert len(session.versions()) == 1
-        assert session._parts.store.events() == ()
+        assert parts.store.events() == ()
 
 
 def test_settings_can_be_given(artifact_path: Path, window: Window):
@@ -248,14 +250,13 @@ def test_a_state_belongs_to_its_artifact(artifact_path: Path, tmp_path: Path, bu
 def test_two_sessions_on_one_state_do_not_mix(
     artifact: Artifact, artifact_path: Path, tmp_path: Path, build_window: Callable[..., Window]
 ):
-    first = Session.open(artifact_path, tmp_path / "s.db")
-    second = Session.open(artifact_path, tmp_path / "s.db")
-    with first, second:
+    state = tmp_path / "s.db"
+    with opened(artifact_path, state) as (first, held), opened(artifact_path, state) as (second, also):
         learn(first, artifact, build_window)
         with pytest.raises(StateError, match="to be the latest"):
             second.observe(*build_window(artifact, seed=1))
         assert second.version == first.version
-        assert sha(second) == sha(first)
+        assert sha(also) == sha(held)
         learn(second, artifact, build_window)
 
 
@@ -267,22 +268,22 @@ def test_sums_of_small_moves_begin_anew_in_another_session(
         reports = learn(session, artifact, build_window)
         assert {report.updater for report in reports if report.decision == "committed"} == {"flip"}
         kept = session.version
-    with Session.open(artifact_path, tmp_path / "s.db", settings=settings) as session:
+    with opened(artifact_path, tmp_path / "s.db", settings=settings) as (session, parts):
         assert session.version == kept
         learn(session, artifact, build_window)
         session.rollback(to=kept.number)
-        assert sha(session) == kept.weights_sha256
+        assert sha(parts) == kept.weights_sha256
         learn(session, artifact, build_window)
-        assert sha(session) == session.version.weights_sha256
+        assert sha(parts) == session.version.weights_sha256
 
 
 def test_asking_changes_nothing_and_knows_its_limits(artifact_path: Path, window: Window):
     x, y = window
-    with Session.open(artifact_path) as session:
-        before = sha(session)
+    with opened(artifact_path) as (session, parts):
+        before = sha(parts)
         asked = session.ask(x, 9)
         assert len(set(asked.tolist())) == 9
-        assert sha(session) == before
+        assert sha(parts) == before
         assert session.ask(x, 0).size == 0
         assert sorted(session.ask(x, len(x)).tolist()) == list(range(len(x)))
         labels = np.full(len(y), -1)

@@ -12,9 +12,13 @@ import pytest
 from calibrant import Session, UpdateReport, write
 from calibrant.core.rng import generator
 from calibrant.session import unsupervised
+from calibrant.session.wiring import Parts
 from calibrant.updaters.base import AdaptableEngine, UpdateOutcome, evaluate
 from calibrant.updaters.base import Samples as UpdateSamples
+from calibrant.updaters.bias_correction import BiasCorrection
+from calibrant.updaters.guarded_flips import GuardedFlips
 from deployments import Samples, deployment, samples
+from sessions import opened
 
 DROP = 0.1  # of coreset accuracy, by default
 DRIFTED, OTHER = 10, 12  # domains that the model errs on
@@ -28,9 +32,20 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def session(path: Path) -> Iterator[Session]:
-    with Session.open(path, gate=False) as opened:
-        yield opened
+def both(path: Path) -> Iterator[tuple[Session, Parts]]:
+    with opened(path, gate=False) as made:
+        yield made
+
+
+@pytest.fixture
+def session(both: tuple[Session, Parts]) -> Session:
+    return both[0]
+
+
+@pytest.fixture
+def parts(both: tuple[Session, Parts]) -> Parts:
+    """Of that session."""
+    return both[1]
 
 
 def windows(domain: int, count: int = 6, seed: int = 0) -> list[np.ndarray]:
@@ -42,8 +57,8 @@ def accuracy(session: Session, test: Samples) -> float:
     return float((session.predict(test[0]) == test[1]).mean())
 
 
-def weights(session: Session) -> bytes:
-    engine = session._parts.engine
+def weights(parts: Parts) -> bytes:
+    engine = parts.engine
     return engine.parameters.weights.tobytes() + engine.parameters.bias.tobytes()
 
 
@@ -71,30 +86,30 @@ def test_it_learns_a_new_domain_and_keeps_the_old(session: Session, domain: int)
 def test_the_order_of_a_window_does_not_matter(path: Path):
     held = []
     for seed in (1, 2):
-        with Session.open(path, gate=False) as session:
+        with opened(path, gate=False) as (session, parts):
             for x in windows(DRIFTED):
                 session.observe(x[generator(seed, "shuffle").permutation(len(x))])
-            held.append(weights(session))
+            held.append(weights(parts))
     assert held[0] == held[1]
 
 
-def test_where_nothing_has_shifted_nothing_changes(session: Session):
-    before = weights(session)
+def test_where_nothing_has_shifted_nothing_changes(session: Session, parts: Parts):
+    before = weights(parts)
     x, _ = samples(1, 150)
     for part in np.array_split(x[generator(0, "home").permutation(150)], 3):
         report = session.observe(part)
         assert (report.decision, report.reason) == ("skipped", "abstained: nothing has shifted")
-    assert weights(session) == before
+    assert weights(parts) == before
 
 
-def test_one_class_says_nothing(session: Session):
+def test_one_class_says_nothing(session: Session, parts: Parts):
     x, y = samples(DRIFTED, 288)
-    before = weights(session)
+    before = weights(parts)
     for _ in range(3):
         report = session.observe(x[y == 1])
         assert report.decision == "skipped"
         assert report.reason.startswith("abstained: ")
-    assert weights(session) == before
+    assert weights(parts) == before
 
 
 def test_small_windows_wait_until_they_say_enough(session: Session):
@@ -106,33 +121,33 @@ def test_small_windows_wait_until_they_say_enough(session: Session):
     assert session.observe(small[6][:1]).samples == 1
 
 
-def test_another_domain_starts_from_the_last_labeled_version(session: Session, path: Path):
+def test_another_domain_starts_from_the_last_labeled_version(session: Session, parts: Parts, path: Path):
     watch(session, DRIFTED)
     report = session.observe(windows(OTHER)[0])
     assert report.reason.startswith("no labels: reset to version 0, ")
     assert report.decision == "committed"
-    with Session.open(path, gate=False) as fresh:
+    with opened(path, gate=False) as (fresh, others):
         fresh.observe(windows(OTHER)[0])
-        assert weights(fresh) == weights(session)
+        assert weights(others) == weights(parts)
     x, _ = samples(1, 150)
     report = session.observe(x)
     assert report.reason == "no labels: reset to version 0, nothing has shifted"
     artifact = deployment(8).prepared.artifact
-    assert weights(session) == artifact.constants.weights.tobytes() + artifact.constants.bias.tobytes()
+    assert weights(parts) == artifact.constants.weights.tobytes() + artifact.constants.bias.tobytes()
 
 
-def test_labels_stand_and_a_domain_that_has_them_is_left_alone(session: Session):
+def test_labels_stand_and_a_domain_that_has_them_is_left_alone(session: Session, parts: Parts):
     x, y = samples(DRIFTED, 288)
     watch(session, DRIFTED)
     taught = session.observe(x[:96], y[:96])
     assert taught.decision == "committed"
-    assert session._parts.deployed.anchor().version == taught.version
-    before = weights(session)
+    assert parts.deployed.anchor().version == taught.version
+    before = weights(parts)
     assert session.observe(x[96:192]).reason == "abstained: labels have taught this domain"
-    assert weights(session) == before
+    assert weights(parts) == before
     others = [session.observe(samples(domain, 96)[0]) for domain in (2, 3, 5, 8, OTHER)]
     assert "committed" in {report.decision for report in others}
-    assert session._parts.deployed.anchor().version == taught.version
+    assert parts.deployed.anchor().version == taught.version
 
 
 class Harmful:
@@ -156,52 +171,55 @@ class Harmful:
     [(1.0, None), (1.0, "rejection_reason"), (1.0, "prediction_collapse"), (0.11, "prediction_collapse")],
 )
 def test_harmful_flips_are_refused_and_biases_alone_are_kept(
-    session: Session, monkeypatch: pytest.MonkeyPatch, share: float, guard_left_out: str | None
+    session: Session, parts: Parts, monkeypatch: pytest.MonkeyPatch, share: float, guard_left_out: str | None
 ):
     if guard_left_out is not None:  # each holds alone
         monkeypatch.setattr(unsupervised, guard_left_out, lambda *_: None)
     harmful = Harmful(share)
-    monkeypatch.setattr(session._parts.unsupervised._updater, "update", harmful)
+    monkeypatch.setattr(GuardedFlips, "update", harmful)
     artifact = deployment(8).prepared.artifact
     reports = [*watch(session, DRIFTED), *watch(session, 4)]
     assert harmful.calls
     assert all(r.flips == 0 for r in reports)
-    assert np.array_equal(session._parts.engine.parameters.weights, artifact.constants.weights)
+    assert np.array_equal(parts.engine.parameters.weights, artifact.constants.weights)
     assert {r.updater for r in reports if r.decision == "committed"} == {"recenter"}
 
 
-def test_biases_that_cost_the_coreset_are_refused(session: Session, monkeypatch: pytest.MonkeyPatch):
+def test_biases_that_cost_the_coreset_are_refused(session: Session, parts: Parts, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(unsupervised, "prediction_collapse", lambda *_: False)
-    bias_correction = session._parts.unsupervised._bias_correction
-    real = bias_correction.bias
-    monkeypatch.setattr(bias_correction, "bias", lambda *a: real(*a) + np.arange(len(a[1]), dtype=np.int32) * 20000)
-    before = weights(session)
+    real = BiasCorrection.bias
+
+    def costly(*given: Any) -> np.ndarray:
+        return real(*given) + np.arange(len(given[2]), dtype=np.int32) * 20000
+
+    monkeypatch.setattr(BiasCorrection, "bias", costly)
+    before = weights(parts)
     reports = watch(session, DRIFTED)
     assert "rejected" in {r.decision for r in reports}
     assert "committed" not in {r.decision for r in reports}
-    assert weights(session) == before
+    assert weights(parts) == before
 
 
 def test_every_version_can_be_restored_and_a_rollback_is_an_anchor(path: Path, tmp_path: Path):
     state = tmp_path / "s.db"
-    with Session.open(path, state, gate=False) as session:
+    with opened(path, state, gate=False) as (session, parts):
         watch(session, DRIFTED)
         watch(session, 9)
-        number, held = session.version.number, weights(session)
+        number, held = session.version.number, weights(parts)
         assert number >= 2
-        assert session._parts.deployed.anchor().version == 0
-    with Session.open(path, state, gate=False) as session:
-        assert weights(session) == held
-        assert session._parts.deployed.anchor().version == 0
+        assert parts.deployed.anchor().version == 0
+    with opened(path, state, gate=False) as (session, parts):
+        assert weights(parts) == held
+        assert parts.deployed.anchor().version == 0
         session.rollback(to=1)
-        assert session._parts.deployed.anchor().version == number + 1
+        assert parts.deployed.anchor().version == number + 1
         session.rollback(to=number)
-        assert weights(session) == held
+        assert weights(parts) == held
         assert session.observe(windows(DRIFTED)[0]).version >= number + 2
 
 
 def test_it_can_be_left_out(path: Path):
-    with Session.open(path, unlabeled=False) as session:
-        before = weights(session)
+    with opened(path, unlabeled=False) as (session, parts):
+        before = weights(parts)
         assert {(r.decision, r.reason) for r in watch(session, DRIFTED)} == {("skipped", "no labels")}
-        assert weights(session) == before
+        assert weights(parts) == before

@@ -17,6 +17,8 @@ from calibrant.core.rng import generator
 from calibrant.core.settings import FlipSettings
 from calibrant.engine import Engine
 from calibrant.updaters import base, guarded_flips
+
+# private: the bounds that let 64 bits hold a gradient, which no outcome shows
 from calibrant.updaters.guarded_flips import GuardedFlips, _Gradient, _normalized, flip, shift_bias
 from updating import update
 

@@ -21,7 +21,7 @@ class GradientMemory(Rehearsal):
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy on given samples."""
-        return nn.functional.cross_entropy(self._net(x), y)
+        return nn.functional.cross_entropy(self.net(x), y)
 
     def backward(self, x: Tensor, y: Tensor) -> None:
         """Leave the window's gradient, projected against the memory's."""

@@ -65,7 +65,7 @@ class BatchNormStatistics:
     def __init__(
         self, net: FakeQuantNet, normalized: Collection[str], source: NDArray[np.float32], *, momentum: float
     ) -> None:
-        self._net, self._momentum = copy.deepcopy(net).eval().requires_grad_(False), momentum
+        self.net, self._momentum = copy.deepcopy(net).eval().requires_grad_(False), momentum
         self._norms: dict[str, _Norm] = {}
         sums: dict[str, Tensor] = {}
 
@@ -74,26 +74,26 @@ class BatchNormStatistics:
                 sums[step.name] = _moments(self._pre_activation(step, inputs)) + sums.get(step.name, torch.zeros(()))
 
         for start in range(0, len(source), 128):
-            self._net.walk(torch.from_numpy(np.ascontiguousarray(source[start : start + 128])), add)
-        for step in self._net.steps:
+            self.net.walk(torch.from_numpy(np.ascontiguousarray(source[start : start + 128])), add)
+        for step in self.net.steps:
             if isinstance(step, Weighted) and step.name in sums:
                 mean, variance = _statistics(sums[step.name])
                 self._norms[step.name] = _Norm(_parameters(step), mean, variance, mean, variance)
 
     def observe(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
         """Re-estimate on one window, float32[N, ...] as the network sees it; `y` is not looked at."""
-        self._net.walk(torch.from_numpy(np.ascontiguousarray(x)), self._normalize)
+        self.net.walk(torch.from_numpy(np.ascontiguousarray(x)), self._normalize)
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
         """Classes int64[N]."""
-        return predict(self._net, x)
+        return predict(self.net, x)
 
     def added_bytes(self, x: NDArray[np.float32]) -> int:
         """24 bytes a channel, and the window's input codes: a device would go through it once a layer, keeping sums."""
         return BYTES_PER_CHANNEL * sum(len(norm.mean) for norm in self._norms.values()) + x.size
 
     def _pre_activation(self, step: Weighted, inputs: list[Tensor]) -> Tensor:
-        return step.pre_activation(inputs[0], codes=self._net.quantized)
+        return step.pre_activation(inputs[0], codes=self.net.quantized)
 
     def _normalize(self, step: Step, inputs: list[Tensor]) -> None:
         """Measure what the layer gives at its deployed parameters, then put the new statistics in their place."""

@@ -13,8 +13,8 @@ class BackPropagation(Learner):
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean over window and coreset."""
-        logits: Tensor = self._net(torch.cat([x, self._core[0]]))
-        return nn.functional.cross_entropy(logits, torch.cat([y, self._core[1]]))
+        logits: Tensor = self.net(torch.cat([x, self.core[0]]))
+        return nn.functional.cross_entropy(logits, torch.cat([y, self.core[1]]))
 
 
 class BiasOnly(BackPropagation):
@@ -22,4 +22,4 @@ class BiasOnly(BackPropagation):
 
     def trained(self) -> list[nn.Parameter]:
         """The biases."""
-        return [parameter for name, parameter in self._net.named_parameters() if name.split(".")[-1] == "bias"]
+        return [parameter for name, parameter in self.net.named_parameters() if name.split(".")[-1] == "bias"]

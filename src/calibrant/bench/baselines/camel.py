@@ -27,35 +27,35 @@ class StreamCoreset(Learner):
 
     def __init__(self, net: nn.Module, core_x: NDArray[np.float32], core_y: NDArray[np.int64], **options: Any) -> None:
         super().__init__(net, core_x, core_y, **options)
-        self._weight = torch.full((len(core_y),), self._seen / len(core_y))
+        self.weight = torch.full((len(core_y),), self._seen / len(core_y))
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy on the window."""
-        return nn.functional.cross_entropy(self._net(x), y)
+        return nn.functional.cross_entropy(self.net(x), y)
 
     def before_window(self) -> int:
         """One step on the core."""
-        x, y = self._core
+        x, y = self.core
         self.descend(lambda: torch.autograd.backward(self._core_loss(x, y)))
         return 1
 
     def after_window(self, x: Tensor, y: Tensor) -> None:
         """Choose the core anew; what is not chosen leaves its weight to the nearest that is."""
-        size = len(self._weight)
-        pool, labels = torch.cat([self._core[0], x]), torch.cat([self._core[1], y])
-        weight = torch.cat([self._weight, torch.ones(len(y))])
+        size = len(self.weight)
+        pool, labels = torch.cat([self.core[0], x]), torch.cat([self.core[1], y])
+        weight = torch.cat([self.weight, torch.ones(len(y))])
         chosen, nearest = cover(pool.flatten(1).numpy(), weight.numpy(), size)
         rows = torch.from_numpy(chosen)
-        self._core = pool[rows], labels[rows]
-        self._weight = torch.zeros(size).index_add_(0, torch.from_numpy(nearest), weight)
+        self.core = pool[rows], labels[rows]
+        self.weight = torch.zeros(size).index_add_(0, torch.from_numpy(nearest), weight)
 
     def kept_bytes(self) -> int:
         """The core and its weights."""
-        return tensor_bytes(*self._core, self._weight)
+        return tensor_bytes(*self.core, self.weight)
 
     def _core_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        losses = nn.functional.cross_entropy(self._net(x), y, reduction="none")
-        return (losses @ self._weight) / self._weight.sum()
+        losses = nn.functional.cross_entropy(self.net(x), y, reduction="none")
+        return (losses @ self.weight) / self.weight.sum()
 
 
 def cover(

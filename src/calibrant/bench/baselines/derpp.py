@@ -41,12 +41,12 @@ class DarkReplay(Rehearsal):
     def remembered(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
         """Samples, classes, and the logits that the network gives now: for a window, after having learned it."""
         with torch.no_grad():
-            return x, y, self._net(x)
+            return x, y, self.net(x)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy on the window, plus distance of logits, plus cross-entropy on the memory."""
         (dark_x, _, dark_logits), (past_x, past_y, _) = self.rehearse(), self.rehearse()
-        ours, dark, past = self._net(torch.cat([x, dark_x, past_x])).split([len(x), len(dark_x), len(past_x)])
+        ours, dark, past = self.net(torch.cat([x, dark_x, past_x])).split([len(x), len(dark_x), len(past_x)])
         return (
             nn.functional.cross_entropy(ours, y)
             + self._alpha * nn.functional.mse_loss(dark, dark_logits)

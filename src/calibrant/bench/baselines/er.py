@@ -18,6 +18,6 @@ class ExperienceReplay(Rehearsal):
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean of the window's cross-entropy and the memory's."""
         past_x, past_y = self.rehearse()
-        logits = self._net(torch.cat([x, past_x]))
+        logits = self.net(torch.cat([x, past_x]))
         ours, past = logits[: len(y)], logits[len(y) :]
         return (nn.functional.cross_entropy(ours, y) + nn.functional.cross_entropy(past, past_y)) / 2

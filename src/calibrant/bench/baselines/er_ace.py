@@ -19,7 +19,7 @@ class AsymmetricReplay(Rehearsal):
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The window's restricted cross-entropy plus the memory's full one."""
         past_x, past_y = self.rehearse()
-        logits = self._net(torch.cat([x, past_x]))
+        logits = self.net(torch.cat([x, past_x]))
         ours, past = restricted(logits[: len(y)], y), logits[len(y) :]
         return nn.functional.cross_entropy(ours, y) + nn.functional.cross_entropy(past, past_y)
 

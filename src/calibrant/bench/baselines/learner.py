@@ -52,8 +52,8 @@ class Learner(ABC):
         seed: int = 0,
     ) -> None:
         self._seen = seen or len(core_y)
-        self._net = copy.deepcopy(net).eval().requires_grad_(False)
-        self._core = torch.from_numpy(core_x), torch.from_numpy(core_y)
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.core = torch.from_numpy(core_x), torch.from_numpy(core_y)
         self._steps = steps
         self._rng = generator(seed, "baseline")
         self._parameters = self.trained()
@@ -67,7 +67,7 @@ class Learner(ABC):
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that learn: all."""
-        return list(self._net.parameters())
+        return list(self.net.parameters())
 
     def backward(self, x: Tensor, y: Tensor) -> None:
         """Leave the gradient of one minibatch in the parameters, which hold none."""
@@ -104,7 +104,7 @@ class Learner(ABC):
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
         """Classes int64[N]."""
-        return predict(self._net, x)
+        return predict(self.net, x)
 
     def added_bytes(self, x: NDArray[np.float32]) -> int:
         """What learning from `x` needs beyond predicting.
@@ -114,13 +114,13 @@ class Learner(ABC):
         """
         rows = x[:BATCH]
         saved = saved_bytes(
-            self._net, lambda: self.loss(torch.from_numpy(np.ascontiguousarray(rows)), torch.zeros(len(rows)).long())
+            self.net, lambda: self.loss(torch.from_numpy(np.ascontiguousarray(rows)), torch.zeros(len(rows)).long())
         )
         return BYTES_PER_PARAMETER * sum(p.numel() for p in self._parameters) + saved + self.kept_bytes()
 
     def kept_bytes(self) -> int:
         """What is kept of earlier samples: the coreset."""
-        return tensor_bytes(*self._core)
+        return tensor_bytes(*self.core)
 
 
 def predict(net: nn.Module, x: NDArray[np.float32]) -> NDArray[np.int64]:

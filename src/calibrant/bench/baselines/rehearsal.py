@@ -24,7 +24,7 @@ class Rehearsal(Learner):
 
     def __init__(self, net: nn.Module, core_x: NDArray[np.float32], core_y: NDArray[np.int64], **options: Any) -> None:
         super().__init__(net, core_x, core_y, **options)
-        self.memory = Reservoir(*self.remembered(*self._core), seen=self._seen, rng=self._rng, capacity=self.capacity)
+        self.memory = Reservoir(*self.remembered(*self.core), seen=self._seen, rng=self._rng, capacity=self.capacity)
 
     def remembered(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
         """What is stored of samples at their insertion: themselves and their classes."""

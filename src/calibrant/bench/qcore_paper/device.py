@@ -55,10 +55,15 @@ class BitFlipping:
         share: float = SHARE,
         seed: int = 0,
     ) -> None:
-        self._net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self._networks = {name: networks[form] for name, form in covered(net).items()}
         self._core = torch.from_numpy(np.ascontiguousarray(core_x)), core_y.copy()
         self._passes, self._share, self._rng = passes, share, generator(seed, "qcore-paper coreset")
+
+    @property
+    def core_x(self) -> NDArray[np.float32]:
+        """Samples float32[n, *input_shape] of the coreset now."""
+        return self._core[0].numpy()
 
     @property
     def core_y(self) -> NDArray[np.int64]:
@@ -67,11 +72,11 @@ class BitFlipping:
 
     def codes(self) -> dict[str, NDArray[np.int8]]:
         """Integer weights per layer now, int8[c_out, c_in / groups, kernel_h, kernel_w]."""
-        return self._net.codes()
+        return self.net.codes()
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
         """Classes int64[N]."""
-        return predict(self._net, x)
+        return predict(self.net, x)
 
     @torch.no_grad()
     def observe(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
@@ -84,8 +89,8 @@ class BitFlipping:
         checks = []
         for number in range(self._passes):
             if number % max(1, self._passes // CHECKS) == 0:
-                checks.append(predict(self._net, pool_x.numpy()) == pool_y)
-            self._net.walk(self._core[0], self._flip)
+                checks.append(predict(self.net, pool_x.numpy()) == pool_y)
+            self.net.walk(self._core[0], self._flip)
         rows = redraw(self._core[1], pool_y, miss_weights(np.stack(checks)), self._rng)
         self._core = pool_x[torch.from_numpy(rows)].clone(), pool_y[rows]
 

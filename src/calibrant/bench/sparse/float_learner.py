@@ -32,8 +32,8 @@ class RealLearner:
         parts = split(program, constants, scheme)
         self._program = program
         self._frozen = None if parts.frozen is None else Twin(*parts.frozen).requires_grad_(False)
-        self._twin = Twin(*parts.own).requires_grad_(False)
-        self._trained = _trained(self._twin, *parts.own, parts.scheme)
+        self.twin = Twin(*parts.own).requires_grad_(False)
+        self._trained = _trained(self.twin, *parts.own, parts.scheme)
 
     def features(self, codes: Codes) -> Tensor:
         """Real values float32[N, channels, height, width] where the part that learns begins."""
@@ -43,7 +43,7 @@ class RealLearner:
 
     def step(self, features: Tensor, y: Labels, rate: float) -> float:
         """One step of SGD on the mean loss."""
-        loss = functional.cross_entropy(self._twin(features).flatten(1), torch.from_numpy(y))
+        loss = functional.cross_entropy(self.twin(features).flatten(1), torch.from_numpy(y))
         gradients = torch.autograd.grad(loss, [parameter for parameter, _ in self._trained])
         with torch.no_grad():
             for (parameter, mask), gradient in zip(self._trained, gradients, strict=True):
@@ -54,7 +54,7 @@ class RealLearner:
         """Logits float32[N, classes]."""
         starts = range(0, len(features), _BATCH)
         with torch.no_grad():
-            parts = [self._twin(features[start : start + _BATCH]).flatten(1) for start in starts]
+            parts = [self.twin(features[start : start + _BATCH]).flatten(1) for start in starts]
         made: NDArray[np.float32] = torch.cat(parts).numpy()
         return made
 

@@ -1,0 +1,89 @@
+"""Records of the C library as an exported project has them: their sizes, and what arguments of kernels are bound to.
+
+Fields, their order and what each belongs to are those of the C sources, see c/include/calibrant/bindings.def.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from calibrant import _engine
+from calibrant.core.program import Program
+from calibrant.export import tables
+from calibrant.export.report import aligned
+
+# What fields belong to -> field -> C expression, 0 for what stays empty.
+Values = Mapping[str, Mapping[str, object]]
+
+_WIDTH = {
+    "bool": 1,
+    "uint16_t": 2,
+    "int32_t": 4,
+    "uint32_t": 4,
+    "float": 4,
+    "int64_t": 8,
+    "double": 8,
+}
+
+
+def record_bytes(name: str, pointer_bytes: int) -> int:
+    """Size of a C struct of `_engine.RECORDS` with naturally aligned fields.
+
+    Examples
+    --------
+    >>> record_bytes("cal_part", 4), record_bytes("cal_part", 8), record_bytes("cal_flip_settings", 4)
+    (16, 24, 48)
+    """
+    return _extent(name, pointer_bytes)[0]
+
+
+def _extent(ctype: str, pointer_bytes: int) -> tuple[int, int]:
+    """Size and alignment."""
+    if ctype.endswith("*"):
+        return pointer_bytes, pointer_bytes
+    if ctype in _WIDTH:
+        return _WIDTH[ctype], _WIDTH[ctype]
+    end, widest = 0, 1
+    for part, _, count in _engine.RECORDS[ctype]:
+        nbytes, alignment = _extent(part, pointer_bytes)
+        end, widest = aligned(end, alignment) + count * nbytes, max(widest, alignment)
+    return aligned(end, widest), widest
+
+
+def bound(name: str, values: Values) -> dict[str, object]:
+    """Fields of a `cal_args` or `cal_training_args` in order; those of what `values` lacks are left out."""
+    return {field: values[of][field] for field, of in _engine.BINDINGS[name] if of in values}
+
+
+def call(program: Program, at: int, trained: Mapping[int, tuple[str, str]]) -> str:
+    """The `cal_args` of an op; `trained` as for `model.define_tables`."""
+    op = program.ops[at]
+    x = (f"(const int8_t *)calibrant_arena + {program.offsets[i]}" for i in op.inputs)
+    values: dict[str, Mapping[str, object]] = {
+        "op": {
+            "op": f"&calibrant_ops[{at}]",
+            "input": f"{{{', '.join(f'&calibrant_tensors[{i}]' for i in op.inputs)}}}",
+            "x": f"{{{', '.join(x)}}}",
+            "output": f"&calibrant_tensors[{op.output}]",
+            "y": f"calibrant_arena + {program.offsets[op.output]}",
+            "scratch": 0,  # firmware's kernels need none
+        }
+    }
+    if op.layer >= 0:
+        values["layer"] = of_layer(program, op.layer, trained)
+    return tables.record(bound("cal_args", values))
+
+
+def of_layer(program: Program, index: int, trained: Mapping[int, tuple[str, str]]) -> dict[str, object]:
+    """Values of a layer."""
+    layer = program.layers[index]
+    flash = f"calibrant_weights + {layer.weight_offset}", f"calibrant_bias + {layer.channel_offset}"
+    weights, bias = trained.get(index, flash)
+    return {
+        "layer": f"&calibrant_layers[{index}]",
+        "weights": weights,
+        "bias": bias,
+        "multiplier": f"calibrant_multiplier + {layer.channel_offset}",
+        "shift": f"calibrant_shift + {layer.channel_offset}",
+        "packed": 0,  # nothing is packed
+    }
