@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibrant.core.errors import DataError
+from calibrant.core.errors import DataError, check_known
 from calibrant.data import cifar10, dsa, usc_had
 from calibrant.data.corruption import SEVERITIES
 from calibrant.data.domain import Domain
@@ -101,8 +101,7 @@ def _files(dataset: str, folder: str | Path, subject: int) -> tuple[Path, ...]:
 
 
 def _folder(dataset: str, folder: str | Path) -> Path:
-    if dataset not in DATASETS:
-        raise DataError(f"data set: expected one of {', '.join(DATASETS)}, got '{dataset}'")
+    check_known("data set", dataset, DATASETS)
     root = Path(folder) / dataset
     if not root.is_dir():
         raise DataError(f"data set {dataset}: expected a folder at {root}, got none")
