@@ -40,8 +40,11 @@ lint: $(STAMP)
 	@twice=$$(find tests -name '*.py' ! -name conftest.py ! -name scenario.py -printf '%f\n' | sort | uniq -d); [ -z "$$twice" ] \
 	    || { echo "check: pytest imports test modules by name; used twice: $$twice" >&2; exit 1; }
 
+# Unit tests that train or export networks; `make test` runs them.
+SLOW := bench coreset/test_parallel.py frontend/test_torch_export.py zoo
+
 check: lint  ## lint, types, import contracts and the fast unit tests; under 90 seconds
-	@$(PYTEST) tests/unit --ignore tests/unit/bench
+	@$(PYTEST) tests/unit $(addprefix --ignore tests/unit/,$(SLOW))
 
 test: lint  ## everything: check's parts and the whole test suite; under 15 minutes
 	@$(PYTEST)

@@ -10,7 +10,7 @@ from calibrant.autodiff import schemes
 from calibrant.autodiff.gradients import can_clamp, rule_of
 from calibrant.autodiff.schemes import Scheme
 from calibrant.autodiff.selection import depthwise, select, selectable
-from calibrant.core.errors import ModelError
+from calibrant.core.errors import ModelError, check_known
 from calibrant.core.program import Constants, Op, Program
 from calibrant.core.scaling import effective_scale, head_scale, quantization_aware_scaling
 from calibrant.core.training import Buffer, Slice, Step, Training
@@ -54,8 +54,7 @@ def differentiate(
     ----------
     J. Lin et al., "On-Device Training Under 256KB Memory", NeurIPS 2022, sections 3.1 to 3.3.
     """
-    if head not in HEADS:
-        raise ModelError(f"head: expected one of {', '.join(HEADS)}, got '{head}'")
+    check_known("head", head, HEADS, ModelError)
     return _Differentiation(program, constants, scheme, head).result(constants, scaling)
 
 

@@ -14,7 +14,7 @@ from calibrant.cli import windows
 from calibrant.cli.console import Report, emit, fraction, out, plain, progress, size, table
 from calibrant.cli.options import Json, Seed, integers, words
 from calibrant.core.dtype import WEIGHT_BITS
-from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError
+from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError, check_known
 from calibrant.core.rng import generator
 from calibrant.core.statistics import Preprocess
 from calibrant.core.task import check_labels
@@ -232,8 +232,7 @@ def _check_choices(coreset_rule: str, coreset_bits: int, form: str) -> None:
         ("--coreset-bits", str(coreset_bits), ("8", "4")),
         ("--form", form, tuple(FORMS)),
     ):
-        if given not in allowed:
-            raise ModelError(f"{option}: expected one of {', '.join(allowed)}, got '{given}'")
+        check_known(option, given, allowed, ModelError)
 
 
 def _check_files(target: Path, report: Path | None, sign: Path | None) -> None:

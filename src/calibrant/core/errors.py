@@ -1,5 +1,9 @@
 """One exception tree. A message is one line: what, where, expected, got."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class CalibrantError(Exception):
     """Base of every error that a user can cause or mend; the command line turns it into one line and exit status 2."""
@@ -51,3 +55,17 @@ class SignatureError(ArtifactError):
 
 class StateError(CalibrantError):
     """The state database is missing, foreign, damaged, or could not be written."""
+
+
+def check_known(what: str, name: str, known: Iterable[str], error: type[CalibrantError] = DataError) -> None:
+    """Refuse a name that a table does not have, with those it has.
+
+    Examples
+    --------
+    >>> check_known("split", "fold", ("segment", "random"))
+    Traceback (most recent call last):
+    calibrant.core.errors.DataError: split: expected one of segment, random, got 'fold'
+    """
+    known = tuple(known)
+    if name not in known:
+        raise error(f"{what}: expected one of {', '.join(known)}, got {name!r}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.errors import DataError
+from calibrant.core.errors import DataError, check_known
 from calibrant.core.rng import generator
 from calibrant.coreset.balanced import choose_balanced
 from calibrant.coreset.histogram import choose_histogram
@@ -52,8 +52,7 @@ def check(rule: str, y: NDArray[np.int64], size: int, misses: NDArray[np.int64] 
     DataError
         Unknown rule, impossible size, or misses that are not one whole number a training sample.
     """
-    if rule not in RULES:
-        raise DataError(f"coreset rule: expected one of {', '.join(RULES)}, got {rule!r}")
+    check_known("coreset rule", rule, RULES)
     if not 1 <= size <= len(y):
         raise DataError(f"coreset size: expected 1 to {len(y)} (the training samples), got {size}")
     if misses is not None and (misses.shape != (len(y),) or not np.issubdtype(misses.dtype, np.integer)):

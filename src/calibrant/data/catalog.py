@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from calibrant.core.errors import DataError
+from calibrant.core.errors import DataError, check_known
 from calibrant.data import cifar10, dsa, fsdd, gas_drift, tabular, usc_had
 from calibrant.data.corruption import SEVERITIES
 from calibrant.data.domain import Domain
@@ -114,8 +114,7 @@ def _files(dataset: str, folder: str | Path, subject: int) -> tuple[Path, ...]:
 
 
 def _folder(dataset: str, folder: str | Path) -> Path:
-    if dataset not in DATASETS:
-        raise DataError(f"data set: expected one of {', '.join(DATASETS)}, got '{dataset}'")
+    check_known("data set", dataset, DATASETS)
     root = Path(folder) / (DATASETS[dataset].folder or dataset)
     if not root.is_dir():
         raise DataError(f"data set {dataset}: expected a folder at {root}, got none")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.errors import DataError
+from calibrant.core.errors import DataError, check_known
 from calibrant.core.rng import generator
 from calibrant.data import archive, cifar10
 from calibrant.data.resize import bilinear
@@ -150,6 +150,5 @@ TASKS: Mapping[str, _Source] = {
 
 
 def _known(name: str) -> str:
-    if name not in TASKS:
-        raise DataError(f"task: expected one of {', '.join(TASKS)}, got '{name}'")
+    check_known("task", name, TASKS)
     return name

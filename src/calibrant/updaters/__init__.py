@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from calibrant.artifact import Artifact
-from calibrant.core.errors import DataError
+from calibrant.core.errors import check_known
 from calibrant.core.settings import FlipSettings
 from calibrant.updaters.accumulated_flips import AccumulatedFlips
 from calibrant.updaters.base import Updater
@@ -73,8 +73,7 @@ def form(name: str) -> Form:
     Traceback (most recent call last):
     calibrant.core.errors.DataError: updater form: expected one of accumulated, ..., got 'pruned'
     """
-    if name not in FORMS:
-        raise DataError(f"updater form: expected one of {', '.join(FORMS)}, got {name!r}")
+    check_known("updater form", name, FORMS)
     return FORMS[name]
 
 

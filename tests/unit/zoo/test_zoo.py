@@ -142,7 +142,7 @@ def test_the_frontend_takes_it(name):
 
 @pytest.mark.parametrize("name", ["vgg", "cnn-w16", "resnet18-w0", "resnet18-w", "resnet18-w016", "vgg16-w4-w4", ""])
 def test_unknown_names_are_refused(name):
-    known = "cnn, inception_time, omniscale_cnn, small_cnn, resnet18, vgg16"
+    known = "cnn, mlp, inception_time, omniscale_cnn, small_cnn, resnet18, vgg16"
     for ask in (lambda: zoo.build(name, 3, 32, 10), lambda: zoo.rank(name)):
         with pytest.raises(ModelError) as caught:
             ask()

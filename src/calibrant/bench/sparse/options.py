@@ -14,7 +14,7 @@ from calibrant.bench.sparse import rates, schemes
 from calibrant.bench.sparse.fit import Recipe
 from calibrant.bench.sparse.jobs import Cell, Subject
 from calibrant.bench.sparse.row import FOLDER, network
-from calibrant.core.errors import DataError
+from calibrant.core.errors import DataError, check_known
 
 MODELS = tuple(dict.fromkeys(model for model, _ in autodiff.PUBLISHED))
 
@@ -128,8 +128,7 @@ def _check(options: Options) -> None:
         ("task", options.task, tuple(data.TASKS)),
         ("engine", options.engine, tuple(workers.ENGINES)),
     ]:
-        if value not in allowed:
-            raise DataError(f"{name}: expected one of {', '.join(allowed)}, got '{value}'")
+        check_known(name, value, allowed)
     for name in ("train", "test", "epochs", "batch", "budget"):
         value = getattr(options, name)
         if value is not None and value < 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from calibrant import autodiff
 from calibrant.autodiff import Scheme
-from calibrant.core.errors import DataError, ModelError
+from calibrant.core.errors import DataError, ModelError, check_known
 
 SEARCHED = "searched"
 
@@ -60,8 +60,7 @@ def rows(model: str, names: Sequence[str] | None, methods: Sequence[str] | None)
         If a method is unknown.
     """
     for method in methods or ():
-        if method not in METHODS:
-            raise DataError(f"method: expected one of {', '.join(METHODS)}, got '{method}'")
+        check_known("method", method, METHODS)
     labels = [budget for network, budget in autodiff.PUBLISHED if network == model]
     found: list[tuple[str, str]] = []
     for name in names or DEFAULT:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.errors import DataError
+from calibrant.core.errors import DataError, check_known
 
 CLASSES = "classes"  # what artifacts that name no task have
 UNLABELED = -1
@@ -73,8 +73,7 @@ def find(name: str) -> Task:
     Traceback (most recent call last):
     calibrant.core.errors.DataError: task: expected one of ...classes..., got 'regression'
     """
-    if name not in tasks():
-        raise DataError(f"task: expected one of {', '.join(tasks())}, got {name!r}")
+    check_known("task", name, tasks())
     return cast(Task, importlib.import_module(f"{__name__}.{name}").TASK)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibrant.core.errors import DataError
+from calibrant.core.errors import check_known
 from calibrant.policy.drift.stream import between, checked
 
 DIRECTIONS = ("up", "down", "both")
@@ -46,8 +46,7 @@ class PageHinkley:
         alpha: float = 0.9999,
         direction: str = "both",
     ) -> None:
-        if direction not in DIRECTIONS:
-            raise DataError(f"direction: expected one of {', '.join(DIRECTIONS)}, got {direction!r}")
+        check_known("direction", direction, DIRECTIONS)
         between("alpha", alpha, 0, 1)
         self._min_instances, self._delta, self._threshold, self._alpha = min_instances, delta, threshold, alpha
         # a threshold that no sum can pass switches a side off
