@@ -50,6 +50,11 @@ def write(connection: sqlite3.Connection, memories: Mapping[str, Any], version: 
             connection.execute("INSERT OR REPLACE INTO policy VALUES (?, ?, ?)", row)
 
 
+def clear(connection: sqlite3.Connection) -> None:
+    """Delete all rows; call it in a transaction."""
+    connection.execute("DELETE FROM policy")
+
+
 def _unpack(payload: Any, where: str) -> Any:
     unpacker = zlib.decompressobj()
     try:

@@ -257,7 +257,8 @@ class Store:
             return samples.deferred(self._connection, self._name, ticket, shape)
 
     def forget(self) -> int:
-        """Delete all samples of the stream, and their bytes from the file; how many there were.
+        """Delete all samples of the stream, what policies remember of them, and the bytes of both from the file; how
+        many samples there were.
 
         Raises
         ------
@@ -266,6 +267,7 @@ class Store:
         """
         with database.transaction(self._connection, self._name):
             count, windows = samples.clear(self._connection)
+            policies.clear(self._connection)
             events.write(self._connection, "forgot", self.head().number, {"samples": count, "windows": windows})
         self._coreset = ""
         database.overwrite_freed(self._connection, self._name)

@@ -73,11 +73,10 @@ class LabelScreen:
         left_out, believed = np.flatnonzero(bad), np.flatnonzero(~bad)
         unproven = lesson.buffer.of_stream(lesson.x[left_out], lesson.y[left_out], self._deployed.head.number)
         aside = lesson.buffer.take(np.flatnonzero(~keep)).and_also(unproven)
-        rest = Lesson(
-            lesson.x[believed],
-            lesson.y[believed],
-            lesson.buffer.take(np.flatnonzero(keep)),
-            replace(aside, misses=np.full(len(aside), NEVER)),
+        rest = replace(
+            lesson.take(believed),
+            buffer=lesson.buffer.take(np.flatnonzero(keep)),
+            aside=replace(aside, misses=np.full(len(aside), NEVER)),
         )
         said = f"{left_out.size} of {bad.size} labels left out, {100 * doubt:.0f} % resist what the others teach"
         return Screened(rest, said, Alert("labels-doubted", doubt, self._limit, said))
@@ -90,7 +89,7 @@ class LabelScreen:
         known = np.unique(np.concatenate([lesson.buffer.y[stream], lesson.y])).size
         order = np.argsort(identities(lesson.x, lesson.y))
         use = quota(lesson.y, order, int(stream.sum()), known)
-        return replace(lesson, x=lesson.x[use], y=lesson.y[use]), right[use]
+        return lesson.take(use), right[use]
 
     def _trial(self, lesson: Lesson, steps: int, held: NDArray[np.int64] | None = None) -> Evaluation:
         """What parameters give on window and coreset that were taught both for a while; `held` indices of the window

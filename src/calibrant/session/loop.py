@@ -138,9 +138,7 @@ class Loop:
 
     def _under(self, attempt: Attempt, window: Window, lesson: Lesson) -> Evaluation:
         """All of a window, in its order, under the parameters that labels of it taught."""
-        known, last = window.known, attempt.outcome.last
-        if len(lesson.y) < len(known):
-            return self._deployed.evaluator.of(window.codes, window.labels)
+        known, last = lesson.rows, attempt.outcome.last
         if len(known) == len(window.codes):
             return last.take(slice(len(known)))
         rest = np.setdiff1d(np.arange(len(window.codes)), known)

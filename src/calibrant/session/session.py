@@ -59,14 +59,15 @@ class Session:
         updater : Updater, optional
             Instead of one made of the artifact and `settings`.
         capacity : int, optional
-            Samples to keep, at least 1; as many as the artifact brings without. What is more than that is room for
-            samples of the stream; a full coreset is redrawn.
+            Samples to keep, at least 1. Without, as many as the artifact brings, and at least 200 where there is no
+            budget. What is more than the artifact brings is room for the stream's; a full coreset is redrawn.
         upkeep : bool
             False: labeled samples are learned from but not kept.
         unlabeled : bool
             False: nothing is learned from windows without labels.
         gate : bool
-            False: every window is learned from, not only those that show drift, and no version is gone back to.
+            False: every window is learned from, not only those that show drift, every label is believed, and no
+            version is gone back to.
 
         Raises
         ------
@@ -226,7 +227,8 @@ class Session:
         return self._parts.loop.learn(Window(codes, self._labels(y, codes), arrived, int(ticket)))
 
     def forget(self) -> int:
-        """Delete every sample of the stream from the state, coreset and deferred windows, and overwrite their bytes.
+        """Delete every sample of the stream from the state, coreset and deferred windows, and what policies remember of
+        them, and overwrite their bytes.
 
         The coreset is the artifact's again. The weights keep what they learned: roll back to undo that as well.
 
@@ -240,7 +242,10 @@ class Session:
         StateError
             The state cannot be written, or the bytes not overwritten.
         """
-        return self._parts.deployed.forget()
+        try:
+            return self._parts.deployed.forget()
+        finally:
+            self._parts.loop.resume()
 
     def versions(self) -> tuple[Version, ...]:
         """The state's history, oldest first."""

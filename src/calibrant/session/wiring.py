@@ -22,7 +22,7 @@ from calibrant.session.unsupervised import TestTimeAdapter
 from calibrant.updaters import build
 from calibrant.updaters.base import Updater
 
-REPLAY = 200  # samples to keep at least, unless a user says otherwise: half home's, half the stream's
+REPLAY = 200  # samples to keep at least where there is no budget and no capacity: a part home's, the rest the stream's
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Parts:
 def assemble(path: Path | str, options: Options) -> Parts:
     """Open an artifact and its state, and connect the parts; raises as `Session.open`."""
     artifact, budget = read(path, verify=options.verify), options.budget or Budget()
-    capacity = max(len(artifact.coreset.y), REPLAY) if options.capacity is None else options.capacity
+    capacity = options.capacity
+    if capacity is None:  # a budget is for those who count bytes
+        capacity = max(len(artifact.coreset.y), 1 if options.budget else REPLAY)
     if options.capacity is not None and capacity < 1:
         raise DataError(f"coreset capacity: expected at least 1 sample, got {capacity}")
     footprint.check(budget.ram, artifact.program.arena_bytes, "the arena alone")  # before anything is allocated

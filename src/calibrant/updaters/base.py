@@ -192,7 +192,8 @@ def descend(
     while tried < steps and samples.loss(current) > goal * samples.mass:
         tried += 1
         step(current)
-        following = evaluate(engine, samples, meaning)
+        unmoved = engine.parameters == current.parameters
+        following = current if unmoved else evaluate(engine, samples, meaning)
         accepted += samples.loss(following) < samples.loss(current)
         misses += samples.lost(current, following)
         current = following

@@ -37,7 +37,7 @@ def weights(session: Session) -> list[str]:
 
 
 def test_it_starts_as_the_artifacts_and_takes_samples_in(artifact: Artifact, artifact_path: Path, build_window: Build):
-    with opened(artifact_path) as (session, parts):
+    with opened(artifact_path, capacity=9) as (session, parts):
         assert np.array_equal(pool(parts).x, artifact.coreset.x)
         report = session.observe(*build_window(artifact))
         assert report.decision == "committed"
@@ -141,7 +141,7 @@ def test_a_class_that_was_never_trained(artifact: Artifact, tmp_path: Path, buil
         for start in range(0, 200, 20):
             session.observe(x[start : start + 20], y[start : start + 20])
         assert 1 in pool(parts).y
-        assert (session.predict(x)[y == 1] == 1).mean() > learned + 0.5
+        assert (session.predict(x)[y == 1] == 1).mean() > learned + 0.4
         before = weights(session)
         with pytest.raises(DataError, match="expected classes 0 to 2 or -1 for unlabeled, got 3 at index 4"):
             session.observe(x[:5], np.array([0, 1, 2, -1, 3]))
@@ -153,21 +153,21 @@ def test_labels_are_kept_even_where_weights_are_not(
 ):
     strict = dataclasses.replace(artifact, thresholds={"coreset_drop": 0.0, "holdout": 0.15})
     write(tmp_path / "strict.cal", strict)
-    with opened(tmp_path / "strict.cal", tmp_path / "s.db") as (session, parts):
+    with opened(tmp_path / "strict.cal", tmp_path / "s.db", capacity=9) as (session, parts):
         monkeypatch.setattr("calibrant.session.supervised.verdict", lambda *_: "refused by the test")
         report = session.observe(*build_window(artifact))
         assert (report.decision, report.reason) == ("rejected", "refused by the test")
         assert session.version.number == 0
         assert pool(parts).of_source < 9
         held = pool(parts)
-    with opened(tmp_path / "strict.cal", tmp_path / "s.db") as (session, parts):
+    with opened(tmp_path / "strict.cal", tmp_path / "s.db", capacity=9) as (session, parts):
         assert same(pool(parts), held)
 
 
 def test_what_is_learned_already_takes_no_place(artifact: Artifact, tmp_path: Path, build_window: Build):
     easy = dataclasses.replace(artifact, settings=dataclasses.replace(artifact.settings, loss_goal=50.0))
     write(tmp_path / "easy.cal", easy)
-    with opened(tmp_path / "easy.cal") as (session, parts):
+    with opened(tmp_path / "easy.cal", capacity=9) as (session, parts):
         before = pool(parts)
         report = session.observe(*build_window(artifact))
         assert (report.decision, report.reason) == ("skipped", "already learned")
