@@ -82,9 +82,9 @@ def test_no_sample_is_evaluated_twice_under_the_same_parameters(
     screened = LabelScreen.screen
 
     def apart(*arguments: Any) -> Screened:  # a trial's steps are thrown away: what it asked, no lesson knows
-        before = set(calls.seen)
+        seen, repeated = set(calls.seen), list(calls.repeated)
         answer = screened(*arguments)
-        calls.seen = before
+        calls.seen, calls.repeated = seen, repeated
         return answer
 
     monkeypatch.setattr(LabelScreen, "screen", apart)
