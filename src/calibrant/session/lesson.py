@@ -16,8 +16,8 @@ from calibrant.memory.replay import ReplayBuffer
 class Lesson:
     """Labeled codes x int8[n, height, width, channels] with classes y int64[n], and the coreset beside them.
 
-    `rows` int64[n] says which samples of the window they are. `aside` are samples that are not believed, neither learned
-    from nor lost: they are kept where there is room.
+    `rows` int64[n] says which samples of the window they are. `aside` are samples that are not believed, neither
+    learned from nor lost: they are kept where there is room.
     """
 
     x: NDArray[np.int8]
