@@ -6,6 +6,7 @@ from calibrant.bench.harness import provenance
 from calibrant.bench.harness.provenance import code_digest, meaning
 from calibrant.bench.qcore import jobs
 from calibrant.bench.sparse import jobs as sparse
+from calibrant.bench.stream import jobs as stream
 
 # What decides no row: it only runs, shows or serves the rest, or belongs to other commands.
 BESIDE = {
@@ -19,6 +20,7 @@ BESIDE = {
         f"bench/sparse/{name}"
         for name in ("__init__", "jobs", "options", "plots", "protocol", "rates", "search", "table")
     ),
+    *(f"bench/stream/{name}" for name in ("__init__", "jobs", "options", "protocol", "table")),
 }
 
 
@@ -75,7 +77,17 @@ def test_the_engine_counts_where_asked():
 
 
 def test_every_module_decides_some_result_or_is_known_not_to():
-    parts = {*jobs.TRAINING, *jobs.COUNTING, *jobs.PREPARING, *jobs.ADAPTING, *sparse.CODE, "cli", "export"}
+    parts = {
+        *jobs.TRAINING,
+        *jobs.COUNTING,
+        *jobs.PREPARING,
+        *jobs.ADAPTING,
+        *sparse.CODE,
+        *stream.TRAINING,
+        *stream.STREAMING,
+        "cli",
+        "export",
+    }
     modules = {p.relative_to(provenance.PACKAGE).with_suffix("").as_posix() for p in provenance.PACKAGE.rglob("*.py")}
     stray = {m for m in modules - BESIDE if "/" in m and not any(m == p or m.startswith(p + "/") for p in parts)}
     assert stray == set()

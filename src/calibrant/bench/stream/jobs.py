@@ -9,14 +9,15 @@ import torch
 from calibrant.bench.harness.provenance import code_digest
 from calibrant.bench.stream.cases import Case
 
-TRAINING = ("core/rng", "data", "zoo", "pipeline/float_training", "bench/recipes", "bench/stream/network")
+SCENES = tuple(f"bench/stream/{name}" for name in ("cases", "families", "network", "scene", "synthetic"))
+TRAINING = ("core/rng", "data", "zoo", "pipeline/float_training", "bench/recipes", *SCENES)
 PREPARING = (
     *("core", "ops", "graph", "frontend", "passes", "quantize", "coreset", "feedback", "plan", "artifact"),
     *("engine", "policy", "pipeline"),
 )
 STREAMING = (
     *("*", "updaters", "memory", "session", "bench/adaptation", "bench/baselines", "bench/qcore/labels"),
-    *("bench/stream/scene", "bench/stream/synthetic", "bench/stream/row"),
+    *(*SCENES, "bench/stream/row"),
 )
 
 

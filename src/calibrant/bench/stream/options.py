@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from calibrant.bench import adaptation
+from calibrant.bench.baselines import LEARNERS
 from calibrant.bench.harness import workers
 from calibrant.bench.qcore.labels import check_regime
 from calibrant.bench.stream import network, synthetic
@@ -75,6 +76,8 @@ def plan(options: Options, root: Path | None) -> list[Cell]:
             )
             for method, labels, order, gate in product(options.methods, options.labels, options.order, options.gate):
                 regime = "0" if method in adaptation.LABEL_FREE else check_regime(labels)
+                if regime == "0" and method in LEARNERS:  # without labels, the same as none
+                    continue
                 on = gate == "on" and method in SESSION
                 cells[Cell(about, case, stream_sha256, method, regime, order, on, options.delay)] = None
     if not cells:
