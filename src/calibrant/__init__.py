@@ -25,7 +25,7 @@ from calibrant.core.errors import (
     TruncatedError,
     VersionError,
 )
-from calibrant.core.reports import UpdateReport, Version
+from calibrant.core.reports import Alert, UpdateReport, Version
 from calibrant.core.settings import Budget, FlipSettings
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Alert",
     "Artifact",
     "ArtifactError",
     "Budget",

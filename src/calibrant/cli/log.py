@@ -41,6 +41,8 @@ def _show(version: Version, current: bool) -> None:
     to, reason = version.metrics.get("to"), version.metrics.get("reason")
     if to is not None:
         out.print(f"    {reason or f'back to version {to}'}", markup=False)
+    if alerts := version.metrics.get("alerts"):
+        out.print(f"    alerts: {', '.join(map(str, alerts))}", markup=False)
     before, after = version.metrics.get("accuracy_before"), version.metrics.get("accuracy_after")
     if before is not None:
         out.print(f"    accuracy {fraction(before)} -> {fraction(after)}")

@@ -51,7 +51,7 @@ def run(
         int, typer.Option("--delay", min=0, help="Labels come this many windows late; windows wait in the state.")
     ] = 0,
     capacity: Annotated[
-        int | None, typer.Option("--capacity", min=1, help="Samples the coreset may hold; as many as in the artifact.")
+        int | None, typer.Option("--capacity", min=1, help="Samples to keep; at least 200 without a budget.")
     ] = None,
     upkeep: Annotated[bool, typer.Option("--upkeep/--no-upkeep", help="Keep labeled samples in the coreset.")] = True,
     seed: Seed = 0,
@@ -96,6 +96,9 @@ def run(
                 emit({"window": i, "report": report}, indent=None)
             else:
                 _row(*_cells(i, report))
+                for alert in report.alerts:
+                    out.print(f"      [bold yellow]{alert.code}[/bold yellow]: ", end="")
+                    out.print(alert.text, markup=False)
 
 
 def _labeled(samples: windows.Samples, count: int, fraction: float, seed: int) -> windows.Samples:

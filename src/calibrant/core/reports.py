@@ -54,9 +54,10 @@ class UpdateReport:
         accuracy = ""
         if self.accuracy_before is not None and self.accuracy_after is not None:
             accuracy = f", accuracy {self.accuracy_before:.3f} -> {self.accuracy_after:.3f}"
+        alerts = "".join(f"; {alert.code}: {alert.text}" for alert in self.alerts)
         return (
             f"version {self.version} {self.decision} ({self.reason}): {self.flips} flips, {self.labels} of "
-            f"{self.samples} labeled{accuracy}, {self.milliseconds:.0f} ms"
+            f"{self.samples} labeled{accuracy}, {self.milliseconds:.0f} ms{alerts}"
         )
 
 
