@@ -96,7 +96,8 @@ class Loop:
                 return self._stay(window, screened.said, assessment, alerts)
             lesson, said = screened.lesson, screened.said
         samples, start = self._deployed.samples(lesson)
-        attempt = self._supervised.adapt(lesson, samples, start, self._deployed.home(lesson.buffer))
+        home = None if self._monitor is None else self._deployed.home(lesson.buffer)
+        attempt = self._supervised.adapt(lesson, samples, start, home)
         if said:
             reason = f"{attempt.decision.reason}; {said}"
             attempt = replace(attempt, decision=replace(attempt.decision, reason=reason))

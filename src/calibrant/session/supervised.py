@@ -82,7 +82,9 @@ class Adapter:
         self._engine, self._updater = engine, updater
         self._coreset_drop, self._holdout = coreset_drop, holdout
 
-    def adapt(self, lesson: Lesson, samples: Samples, start: Evaluation, home: NDArray[np.bool_]) -> Attempt:
+    def adapt(
+        self, lesson: Lesson, samples: Samples, start: Evaluation, home: NDArray[np.bool_] | None = None
+    ) -> Attempt:
         """Learn what is not held back, and judge the result. If it passes verification, the held-back samples may
         teach too, in the last third of the steps; what they teach must pass as well.
 
@@ -93,16 +95,18 @@ class Adapter:
             Of both together, window first; how often they count is said here.
         start : Evaluation
             Of these, under the parameters in force.
-        home : bool[k]
-            Which of the artifact's samples in the coreset the artifact itself has right.
+        home : bool[k], optional
+            Which of the artifact's samples in the coreset the artifact itself has right. Then no more of them may be
+            lost than from there, and a lesson that forgot is repeated; without, nothing is counted from the artifact.
         """
         x, y, buffer = lesson.x, lesson.y, lesson.buffer
         source = y.size + np.flatnonzero(buffer.source)
 
         def judged(now: Evaluation, measured: Measured) -> str | None:
-            return verdict(before, measured, self._coreset_drop) or home_lost(
-                home, now.right[source], self._coreset_drop
-            )
+            fault = verdict(before, measured, self._coreset_drop)
+            if fault is None and home is not None:
+                fault = home_lost(home, now.right[source], self._coreset_drop)
+            return fault
 
         # in order of class and content: the held-back samples spread over the classes, in whatever order a window comes
         order = np.lexsort((identities(x, y), y))
@@ -114,7 +118,7 @@ class Adapter:
         first = self._updater.update(self._engine, taught, start, total - later)
         outcome, after = first, Measured.of(first.last, y.size, held)
         fault = judged(first.last, after)
-        if fault is not None and first.flips:
+        if fault is not None and home is not None and first.flips:
             repaired = self._updater.update(self._engine, _recalling(taught, y.size), first.last, total, first.state)
             measured = Measured.of(repaired.last, y.size, held)
             if judged(repaired.last, measured) is None:
