@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,13 @@ settings.load_profile("calibrant")
 # Scenarios of additions run on a patched copy of the tree, where what they are about exists.
 # Files of fixtures hold no doctests, and two of one name cannot be imported side by side to look.
 collect_ignore_glob = ["additions/*/scenario.py", "*conftest.py"]
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Networks that a test makes begin with the same weights, whatever ran before; torch is not loaded for it."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture
