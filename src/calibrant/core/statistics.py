@@ -72,6 +72,24 @@ def moments_of(
 
 
 @dataclass(frozen=True)
+class PreActivations:
+    """What the training samples' pre-activations were, see `Moments`: where affine correction leads back to.
+
+    All float32[channel_count], 0 for the channels of layers that have none: mean and variance over samples and
+    positions; mean_spread and square_spread, standard deviations over samples of a sample's mean and mean square.
+    class_mean and class_std float32[classes, channel_count], of each class alone, where the artifact keeps them: at
+    half precision, so the values have it already.
+    """
+
+    mean: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    mean_spread: NDArray[np.float32]
+    square_spread: NDArray[np.float32]
+    class_mean: NDArray[np.float32] | None = None
+    class_std: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
 class Feedback:
     """The bit-flipping network: per layer, int8[classes, c_out] columns at the layer's channel_slice.
 
