@@ -14,7 +14,10 @@ from calibrant.core.rng import generator
 from calibrant.core.scratch import scratch_bytes
 from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, InDistribution, Preprocess
+from calibrant.core.window import encode
+from calibrant.engine import Engine
 from calibrant.pipeline import parts
+from calibrant.pipeline.home import pre_activations
 
 
 def make_artifact(
@@ -96,6 +99,18 @@ def make_artifact(
         thresholds={"coreset_drop": 1.0, "holdout": 0.15},
         report={"note": "made by tests"},
     )
+
+
+def at_home(artifact: Artifact, n: int = 90, by_class: bool = False) -> Artifact:
+    """With what its pre-activations are on windows that :func:`make_window` gives."""
+    x, y = make_window(artifact, n, seed=100)
+    codes = encode(x, artifact.program.tensors[0], artifact.preprocess, artifact.input_shape)
+    home = pre_activations(Engine(artifact.program, artifact.constants), codes, y, len(artifact.classes))
+    if by_class:
+        rows = np.float32(np.float16([home.mean, np.sqrt(home.variance)]))
+        mean, std = (np.repeat(row[None], len(artifact.classes), axis=0) for row in rows)
+        home = replace(home, class_mean=mean, class_std=std)
+    return replace(artifact, home=home)
 
 
 def make_window(artifact: Artifact, n: int = 40, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

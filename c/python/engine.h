@@ -194,6 +194,25 @@ class Engine {
         cal_run(&engine_, from, static_cast<int64_t>(samples), to, &stats);
     }
 
+    void moments(Array<const int8_t, 2> x, Array<const uint8_t, 1> layers, Array<int64_t, 2> total,
+                 Array<int64_t, 2> square) {
+        const size_t samples = x.shape(0), channels = bias_.size();
+        const auto fits = [&](const auto &array) { return array.shape(0) == samples && array.shape(1) == channels; };
+        if (x.shape(1) != elements(program_.input) || layers.shape(0) != layers_.size() || !fits(total) || !fits(square))
+            fail("moments: a buffer does not fit the program");
+        for (const cal_op &op : ops_)
+            if (op.layer >= 0 && layers.data()[op.layer] && tensors_[op.output].bits != 8)
+                fail("moments: layer " + std::to_string(op.layer) + ": expected an output of 8 bits");
+        const int8_t *from = x.data();
+        const uint8_t *wanted = layers.data();
+        int64_t *totals = total.data(), *squares = square.data();
+        nb::gil_scoped_release release;
+        std::lock_guard<std::mutex> lock(mutex_);
+        const Aligned sums(static_cast<size_t>(cal_moments_bytes(&program_, wanted)));
+        const cal_moments moments = {wanted, reinterpret_cast<int32_t *>(sums.get()), totals, squares};
+        cal_measure_moments(&engine_, from, static_cast<int64_t>(samples), &moments);
+    }
+
     // Constants by name into buffers, those that are wanted.
     void read(std::optional<Array<int8_t, 1>> weights, std::optional<Array<int32_t, 1>> bias,
               std::optional<Array<int32_t, 1>> multiplier, std::optional<Array<int32_t, 1>> shift) {

@@ -73,6 +73,8 @@ NB_MODULE(_engine, m) {
         .def("run", &Engine::run, nb::arg("x").noconvert(), nb::arg("outputs").noconvert(),
              nb::arg("active").noconvert().none(), nb::arg("pooled").noconvert().none(),
              nb::arg("signal").noconvert().none(), nb::arg("taps").noconvert().none())
+        .def("moments", &Engine::moments, nb::arg("x").noconvert(), nb::arg("layers").noconvert(),
+             nb::arg("total").noconvert(), nb::arg("square").noconvert())
         .def_prop_ro("variant", &Engine::variant)
         .def_prop_ro("memory_bytes", &Engine::memory_bytes);
     bind_records(m);

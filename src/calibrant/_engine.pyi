@@ -64,6 +64,13 @@ class Engine:
         signal: NDArray[np.int32] | None,
         taps: NDArray[np.int64] | None,
     ) -> None: ...
+    def moments(
+        self,
+        x: NDArray[np.int8],
+        layers: NDArray[np.uint8],
+        total: NDArray[np.int64],
+        square: NDArray[np.int64],
+    ) -> None: ...
     @property
     def variant(self) -> str: ...
     @property

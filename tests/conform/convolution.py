@@ -10,6 +10,7 @@ import numpy as np
 from calibrant.core.fixedpoint import MAX_SHIFT, quantize_multiplier, requantize
 from calibrant.core.program import Constants
 from calibrant.core.rng import generator
+from calibrant.core.statistics import moments_of
 from calibrant.engine import Engine
 from programs import Conv
 
@@ -80,7 +81,7 @@ def unfolded(conv, x):
 
 
 def expected(conv, constants, x, signal):
-    """Outputs, active counts, pooled sums and tap sums, straight from docs/numerics.md."""
+    """Outputs, active counts, pooled sums, tap sums and accumulators, straight from docs/numerics.md."""
     seen, groups = unfolded(conv, x), conv.groups
     n, height, width = seen.shape[:3]
     c_in, c_out = conv.channels
@@ -97,7 +98,7 @@ def expected(conv, constants, x, signal):
     weighted = (active * signal[:, None, None, :].astype(np.int64)).reshape(n, height, width, groups, -1)
     taps = np.einsum("nhwgo,nhwyxgi->goyxi", weighted, seen, optimize=True).ravel()
     pooled = (x.astype(np.int64) - conv.zero_points[0]).sum((1, 2))
-    return y.reshape(n, -1), active.sum((1, 2)), pooled, taps
+    return y.reshape(n, -1), active.sum((1, 2)), pooled, taps, acc.reshape(n, -1, c_out)
 
 
 def random_conv(seed):
@@ -143,7 +144,7 @@ def check_largest_sums(conv, variant, sign):
 def compare(conv, variant, x, constants, rng):
     signal = rng.integers(-127, 128, (len(x), conv.channels[1])).astype(np.int32)
     signal[rng.random(signal.shape) < 0.3] = 0
-    y, active, pooled, taps = expected(conv, constants, x, signal)
+    y, active, pooled, taps, sums = expected(conv, constants, x, signal)
     engine = Engine(conv.program(), constants, variant)
     seen = engine.observe(x)
     assert engine.variant == variant
@@ -152,3 +153,9 @@ def compare(conv, variant, x, constants, rng):
     np.testing.assert_array_equal(seen.active, active)
     np.testing.assert_array_equal(seen.pooled, pooled)
     np.testing.assert_array_equal(engine.taps(x, signal), taps)
+    if conv.output_bits == 8:
+        moments = engine.moments(x, (0,))
+        total, square = moments_of(sums, constants.multiplier, constants.shift)
+        np.testing.assert_array_equal(moments.total, total)
+        np.testing.assert_array_equal(moments.square, square)
+        assert (moments.positions == sums.shape[1]).all()

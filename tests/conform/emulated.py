@@ -28,6 +28,7 @@ EngineRecord = struct(
 )  # fmt: skip
 CALL_BYTES = ctypes.sizeof(POINTER) + record_bytes("cal_args", ctypes.sizeof(POINTER))
 Stats = struct(active=POINTER, pooled=POINTER, signal=POINTER, taps=POINTER)
+Moments = struct(layers=POINTER, sums=POINTER, total=POINTER, square=POINTER)
 
 
 def address(array):
@@ -47,7 +48,7 @@ class Native:
     def __init__(self, library: Path) -> None:
         lib = self.lib = ctypes.CDLL(str(library))
         lib.cal_variant.restype = POINTER
-        lib.cal_packed_bytes.restype = LONG
+        lib.cal_packed_bytes.restype = lib.cal_moments_bytes.restype = LONG
         for name in ("OP_FIELDS", "TENSOR_FIELDS", "LAYER_FIELDS", "KINDS", "MAX_INPUTS"):
             setattr(self, name, getattr(_engine, name))
 
@@ -93,4 +94,11 @@ class EmulatedEngine:
         stats = Stats(*(address(a) for a in (active, pooled, signal, taps)))
         to = POINTER(address(outputs))
         self.native.lib.cal_run(ctypes.byref(self.engine), POINTER(address(x)), LONG(len(x)), to, ctypes.byref(stats))
+        assert (self.guard == 0xA5).all()
+
+    def moments(self, x, layers, total, square):
+        lib, engine = self.native.lib, ctypes.byref(self.engine)
+        sums = aligned(lib.cal_moments_bytes(ctypes.byref(self.program), POINTER(address(layers))))
+        moments = Moments(*(address(a) for a in (layers, sums, total, square)))
+        lib.cal_measure_moments(engine, POINTER(address(x)), LONG(len(x)), ctypes.byref(moments))
         assert (self.guard == 0xA5).all()

@@ -92,6 +92,7 @@ def test_numpy_c_and_session_are_equal(chunk: int, tmp_path: Path) -> None:
         codes, hostile = integer.values[integer.input].qparams.quantize(x), extreme_codes(integer, seed)
         expected = interp.run(integer, codes)
         pairs = (codes, expected), (hostile, interp.run(integer, hostile))
+        moments = interp.moments(integer, hostile)
         artifact = make_artifact(integer, seed)
         for variant in variants():
             engine = Engine(artifact.program, artifact.constants, variant)
@@ -99,6 +100,12 @@ def test_numpy_c_and_session_are_equal(chunk: int, tmp_path: Path) -> None:
                 flat = channels_last(want).reshape(SAMPLES, -1)
                 wrong = differing(engine.infer(on_device(sent)), flat)
                 assert wrong == 0, f"graph {seed}, {variant}: {wrong} of {flat.size} outputs differ"
+            wanted = [n for n, layer in enumerate(artifact.program.layers) if layer.name in moments]
+            got = engine.moments(on_device(hostile), wanted)
+            for layer in (artifact.program.layers[n] for n in wanted):
+                parts = (each[:, layer.channel_slice] for each in (got.total, got.square))
+                wrong = sum(differing(*pair) for pair in zip(parts, moments[layer.name], strict=True))
+                assert wrong == 0, f"graph {seed}, {variant}: {wrong} moments of {layer.name} differ"
         if is_classifier(seed):
             through_session(artifact, integer, x, expected, tmp_path / f"{seed}.cal", seed)
 

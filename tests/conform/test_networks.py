@@ -68,12 +68,17 @@ def samples(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 def assert_equal_everywhere(integer: Graph, engine: Engine, artifact, codes: np.ndarray) -> None:
     """Outputs of the graph and of every variant with the engine's present weights."""
-    expected = interp.run(integer, codes)
+    expected, moments = interp.run(integer, codes), interp.moments(integer, codes)
+    assert {layer.name for layer in artifact.program.layers[:-1]} == set(moments)
     sent = np.ascontiguousarray(np.moveaxis(codes, 1, -1))
     for variant in variants():
         other = Engine(artifact.program, artifact.constants, variant)
         other.load(engine.parameters)
         assert int(np.count_nonzero(other.infer(sent) != expected)) == 0, variant
+        found = other.moments(sent)
+        for layer in artifact.program.layers[:-1]:
+            for got, want in zip((found.total, found.square), moments[layer.name], strict=True):
+                assert int(np.count_nonzero(got[:, layer.channel_slice] != want)) == 0, f"{variant}: {layer.name}"
 
 
 @pytest.mark.parametrize("bits", WEIGHT_BITS)

@@ -2,13 +2,15 @@
 
 Files are only ever added: those of one format are made once, by the last code that writes it, and every later release
 must open them (`test_formats.py`). This script uses the public surface alone, so that it runs with whatever code is
-installed. In a checkout of the release whose format is about to change, into a folder of the format's name:
+installed. In a checkout of the release whose format is about to change, into a folder named by the formats of artifact
+and state:
 
-    python make.py 2
+    python make.py 2.3
 
 The states tell: `labeled` a device that drifts, learns, is lied to, goes back and waits for labels; `unlabeled` one
-that ends with a version that no label vouches for; `samples` one that learned as long as a release kept no samples (it
-is cut down, for no code of that time is left that opens artifacts of today).
+that ends with a version that no label vouches for. Folder 2 has states of schema 2, and `samples` of schema 1, of a
+device that learned as long as a release kept no samples (it was cut down, for no code of that time was left that opens
+artifacts of format 2). The versions of folder 2.3 are of two kinds of parameters, weights and biases.
 """
 
 from __future__ import annotations
@@ -41,10 +43,6 @@ def main() -> None:
         labeled(session)
     with Session.open(artifact, folder / "unlabeled.db") as session:
         unlabeled(session)
-    with Session.open(artifact, folder / "samples.db", upkeep=False) as session:
-        for x, y in parts(samples(2, 96), 3):
-            session.observe(x, y)
-    without_samples(folder / "samples.db")
     told = {path.stem: facts(artifact, path) for path in sorted(folder.glob("*.db"))}
     (folder / "expected.json").write_text(json.dumps(told, indent=1) + "\n", encoding="ascii")
 
@@ -67,16 +65,6 @@ def unlabeled(session: Session) -> None:
     """Another domain, of which nobody knows the labels."""
     for x, _ in parts(samples(9, 288), 6):
         session.observe(x)
-
-
-def without_samples(path: Path) -> None:
-    """What the first schema was: the same tables without those of samples."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    for statement in ("DROP TABLE codes", "DROP TABLE sample", "DROP TABLE deferred", "PRAGMA user_version = 1"):
-        connection.execute(statement)
-    connection.execute("VACUUM")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
 
 
 def facts(artifact: Path, state: Path) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def test_an_artifact_opens_as_it_is(folder: Path):
     artifact = load(folder / "model.cal")
     assert {layer.bits for layer in artifact.program.layers} == {4}
     assert len(artifact.coreset.y) == 9
+    assert artifact.home is None
     assert digest(folder / "model.cal") == before
     shown = run("inspect", folder / "model.cal", "--json")
     assert shown.returncode == 0, shown.stderr

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifacts import make_artifact
+from artifacts import at_home, make_artifact
 from calibrant.artifact import Artifact, generate_keys, layout, read, write
 from calibrant.artifact.manifest import canonical
 from calibrant.artifact.read import KEY, parse
@@ -47,6 +47,28 @@ def refused(raw: bytes) -> ArtifactError:
 @pytest.fixture
 def raw(artifact: Artifact) -> bytes:
     return to_bytes(artifact)
+
+
+@pytest.fixture
+def raw_at_home(artifact: Artifact) -> bytes:
+    return to_bytes(at_home(artifact, by_class=True))
+
+
+@pytest.mark.parametrize("name", ["mean", "square_spread", "class_mean", "class_std"])
+def test_home_is_whole_or_not_there(raw_at_home: bytes, name: str):
+    header, data = taken_apart(raw_at_home)
+    section = header.pop(f"home/{name}")
+    begin, end = section["data_offsets"]
+    for other in header.values():
+        if "data_offsets" in other and other["data_offsets"][0] >= end:
+            other["data_offsets"] = [place - (end - begin) for place in other["data_offsets"]]
+    manifest = json.loads(header["__metadata__"][KEY])
+    manifest["tensors"].pop(f"home/{name}")
+    header["__metadata__"][KEY] = canonical(manifest)
+    raw = with_manifest(put_together(header, data[:begin] + data[end:]), lambda m: None)
+    error = refused(raw)
+    assert type(error) is ManifestError
+    assert f"'home/{name}' is missing" in str(error)
 
 
 def test_truncated_anywhere(raw: bytes):
@@ -227,9 +249,16 @@ def test_wrong_hash(raw: bytes):
     assert type(refused(put_together(header, data))) is HashError
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, 99, True, "2", None, 2.0])
+@pytest.mark.parametrize("version", [0, 1, 4, 99, True, "2", None, 2.0])
 def test_wrong_version(raw: bytes, version: object):
     assert type(refused(with_manifest(raw, lambda m: m.update(format_version=version)))) is VersionError
+
+
+def test_a_version_that_is_not_the_first_to_know_what_the_file_holds(raw: bytes, raw_at_home: bytes):
+    for file, right, wrong in ((raw, 2, 3), (raw_at_home, 3, 2)):
+        error = refused(with_manifest(file, lambda m, v=wrong: m.update(format_version=v)))
+        assert type(error) is ManifestError
+        assert f"expected {right} for what the file holds, got {wrong}" in str(error)
 
 
 def test_json_that_is_not_canonical(raw: bytes):
@@ -352,12 +381,18 @@ BAD_TENSORS: list[tuple[str, Callable[[np.ndarray], None]]] = [
     ("preprocess/std", lambda a: a.__setitem__(0, 0.0)),
     ("preprocess/std", lambda a: a.__setitem__(0, np.inf)),
     ("preprocess/mean", lambda a: a.__setitem__(0, np.nan)),
+    ("home/mean", lambda a: a.__setitem__(0, np.nan)),
+    ("home/variance", lambda a: a.__setitem__(0, -1.0)),
+    ("home/mean_spread", lambda a: a.__setitem__(1, np.inf)),
+    ("home/square_spread", lambda a: a.__setitem__(1, -0.5)),
+    ("home/class_mean", lambda a: a.__setitem__(1, np.inf)),
+    ("home/class_std", lambda a: a.__setitem__(19, -0.5)),
 ]
 
 
 @pytest.mark.parametrize(("name", "edit"), BAD_TENSORS, ids=range(len(BAD_TENSORS)))
-def test_a_tensor_with_impossible_values(raw: bytes, name: str, edit: Callable[[np.ndarray], None]):
-    error = refused(with_tensor(raw, name, edit))
+def test_a_tensor_with_impossible_values(raw_at_home: bytes, name: str, edit: Callable[[np.ndarray], None]):
+    error = refused(with_tensor(raw_at_home, name, edit))
     assert type(error) is ManifestError
     assert name.split("/")[0] in str(error)
 

@@ -187,6 +187,19 @@ int64_t cal_active_count(const cal_program *program);
  * output]: raw accumulators of a 32-bit output, else codes. */
 void cal_run(const cal_engine *engine, const int8_t *x, int64_t samples, int32_t *outputs, const cal_stats *stats);
 
+/* Moments of pre-activations: what a layer's sum is after rescaling, before zero point and clamp, saturated to 16 bits. */
+typedef struct cal_moments {
+    const uint8_t *layers; /* [layer_count], not 0: measured; their outputs are of 8 bits */
+    int32_t *sums;         /* memory aligned to 64 bytes, of cal_moments_bytes */
+    int64_t *total;        /* [samples, channel_count]: sums over positions, of values and of their squares; those of */
+    int64_t *square;       /* layers that are not measured are left as they are */
+} cal_moments;
+
+int64_t cal_moments_bytes(const cal_program *program, const uint8_t *layers);
+
+/* Run samples as far as the last layer that is measured. */
+void cal_measure_moments(const cal_engine *engine, const int8_t *x, int64_t samples, const cal_moments *moments);
+
 static inline int32_t cal_op_input(const cal_op *op, int32_t i) {
     const int32_t inputs[CAL_MAX_INPUTS] = {op->input0, op->input1, op->input2, op->input3,
                                             op->input4, op->input5, op->input6, op->input7};

@@ -128,6 +128,11 @@ def check_artifact(artifact: Artifact, name: str) -> None:
     _require(bool(np.isfinite(artifact.reference.mean).all()), f"{place} 'reference/mean'", "finite values", "not")
     good = np.isfinite(artifact.reference.std) & (artifact.reference.std >= 0)
     _require(bool(good.all()), f"{place} 'reference/std'", "values of at least 0", "not")
+    for key, value in vars(artifact.home).items() if artifact.home is not None else ():
+        if value is not None:
+            signed = key in ("mean", "class_mean")
+            _require(bool(np.isfinite(value).all()), f"{place} 'home/{key}'", "finite values", "not")
+            _require(signed or bool((value >= 0).all()), f"{place} 'home/{key}'", "values of at least 0", "not")
     known = tasks()
     _require(artifact.task in known, f"{place} 'task'", f"one of {', '.join(known)}", repr(artifact.task)[:40])
     labels = artifact.meaning.labels

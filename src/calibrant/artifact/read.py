@@ -27,6 +27,7 @@ KEY = "calibrant"  # of the manifest in __metadata__
 _SEALED = ("checksum", "signature")  # fields that cover the others
 _BODY = ("program", "classes", "input_shape", "usual", "settings", "thresholds", "report", "tensors")
 _OPTIONAL = ("training", "task")
+_OLDEST = 2  # format version that is read
 _FIELDS = ("format_version", "tool_version", *_BODY, *_SEALED)
 
 
@@ -114,8 +115,8 @@ def _manifest(held: Layout, name: str) -> dict[str, Any]:
     if not isinstance(manifest, dict) or "format_version" not in manifest:
         raise ManifestError(f"{where}: field 'format_version' is missing")
     version = manifest["format_version"]
-    if type(version) is not int or version != FORMAT_VERSION:
-        older = type(version) is int and 0 < version < FORMAT_VERSION
+    if type(version) is not int or not _OLDEST <= version <= FORMAT_VERSION:
+        older = type(version) is int and 0 < version < _OLDEST
         cause = "of an older release: prepare the model again" if older else "newer release?"
         raise VersionError(f"{where}: expected format version {FORMAT_VERSION}, got {version!r:.40} ({cause})")
     fields_of(manifest, (*_FIELDS, *(name for name in _OPTIONAL if name in manifest)), where)
@@ -166,8 +167,13 @@ def _assemble(raw: bytes, held: Layout, manifest: Mapping[str, Any], name: str) 
         settings=settings_of(manifest["settings"], place),
         thresholds=numbers_of(manifest["thresholds"], f"{place} 'thresholds'"),
         report=manifest["report"],
+        home=sections.home_of(arrays),
         task=scalar_of("str", manifest.get("task", CLASSES), f"{place} 'task'"),
     )
+    version = artifact.format_version
+    if manifest["format_version"] != version:
+        got = manifest["format_version"]
+        raise ManifestError(f"{place} 'format_version': expected {version} for what the file holds, got {got}")
     check_artifact(artifact, name)
     return artifact
 
@@ -176,6 +182,7 @@ def _arrays(raw: bytes, held: Layout, program: Program, classes: int, name: str)
     kept = held.sections["coreset/y"].shape if "coreset/y" in held.sections else ()
     bits = 4 if "coreset/step" in held.sections else 8
     wanted = sections.expected(program, classes, kept[0] if kept else 0, bits)
+    wanted |= sections.expected_home(program, classes, held.sections)
     missing, unknown = sorted(set(wanted) - set(held.sections)), sorted(set(held.sections) - set(wanted))
     if missing or unknown:
         fault = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r:.80} has no place in the program"

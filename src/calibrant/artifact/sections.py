@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ from calibrant.core import nibbles
 from calibrant.core.dtype import pack, unpack, weight_range
 from calibrant.core.errors import ManifestError
 from calibrant.core.program import Constants, Program
-from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, Preprocess
+from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, PreActivations, Preprocess
+
+_HOME = ("mean", "variance", "mean_spread", "square_spread")
+_HOME_BY_CLASS = ("class_mean", "class_std")
 
 
 def expected(program: Program, classes: int, coreset: int, coreset_bits: int) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -42,6 +45,16 @@ def expected(program: Program, classes: int, coreset: int, coreset_bits: int) ->
         "reference/mean": ("F16", (program.pooled_count,)),
         "reference/std": ("F16", (program.pooled_count,)),
     }
+
+
+def expected_home(program: Program, classes: int, held: Collection[str]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Those of `Artifact.home`, as far as a file that holds sections of these names must have them."""
+    names: dict[str, tuple[str, tuple[int, ...]]] = {}
+    if any(name.startswith("home/") for name in held):
+        names |= {f"home/{name}": ("F32", (program.channel_count,)) for name in _HOME}
+    if any(f"home/{name}" in held for name in _HOME_BY_CLASS):
+        names |= {f"home/{name}": ("F16", (classes, program.channel_count)) for name in _HOME_BY_CLASS}
+    return names
 
 
 def arrays_of(artifact: Artifact) -> dict[str, NDArray[Any]]:
@@ -75,7 +88,27 @@ def arrays_of(artifact: Artifact) -> dict[str, NDArray[Any]]:
         "preprocess/std": artifact.preprocess.std,
         "reference/mean": _half(artifact.reference.mean, "reference/mean"),
         "reference/std": _half(artifact.reference.std, "reference/std"),
+        **({} if artifact.home is None else _home_arrays(artifact.home)),
     }
+
+
+def _home_arrays(home: PreActivations) -> dict[str, NDArray[Any]]:
+    plain: dict[str, NDArray[Any]] = {f"home/{name}": getattr(home, name) for name in _HOME}
+    classes = {f"home/{name}": getattr(home, name) for name in _HOME_BY_CLASS}
+    if all(array is None for array in classes.values()):
+        return plain
+    if any(array is None for array in classes.values()):
+        raise ManifestError("section 'home/class_mean': expected it with 'home/class_std' or neither, got one of them")
+    return plain | {key: _half(array, key) for key, array in classes.items()}
+
+
+def home_of(arrays: Mapping[str, NDArray[Any]]) -> PreActivations | None:
+    """`Artifact.home`, None of an artifact that has none."""
+    if "home/mean" not in arrays:
+        return None
+    wide = {name: arrays[f"home/{name}"] for name in _HOME}
+    half = {n: arrays[f"home/{n}"].astype(np.float32) for n in _HOME_BY_CLASS if f"home/{n}" in arrays}
+    return PreActivations(**wide, **half)
 
 
 def _coreset_arrays(coreset: Coreset) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from calibrant.artifact import layout, sections
-from calibrant.artifact.format import FORMAT_VERSION, Artifact
+from calibrant.artifact.format import Artifact
 from calibrant.artifact.manifest import canonical, describe, program_json
 from calibrant.artifact.read import KEY, checksum, parse, signed_bytes
 from calibrant.artifact.sign import sign as sign_bytes
@@ -56,7 +56,7 @@ def to_bytes(artifact: Artifact, name: str = "artifact", sign: Path | None = Non
     except (TypeError, ValueError) as error:
         raise ManifestError(f"{name}: section 'report': expected JSON values, got {error}") from None
     manifest: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
+        "format_version": artifact.format_version,
         "tool_version": VERSION,
         **body,
         "tensors": {k: hashlib.sha256(v.tobytes()).hexdigest() for k, v in arrays.items()},

@@ -20,6 +20,7 @@ CONTENTS = {
     "coreset": "samples to learn from",
     "preprocess": "standardization, one a channel",
     "reference": "usual activations",
+    "home": "usual pre-activations, to correct drift",
     "header and manifest": "program, settings, hashes, report",
 }
 

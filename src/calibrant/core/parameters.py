@@ -40,7 +40,12 @@ class Kind:
 
 # In order of age, new ones last: states of earlier releases say nothing of kinds that came later, see
 # `Parameters.named` and `memory.delta.unpack`.
-KINDS = (Kind("weights", np.int8, "weight"), Kind("bias", np.int32, "channel"))
+KINDS = (
+    Kind("weights", np.int8, "weight"),
+    Kind("bias", np.int32, "channel"),
+    Kind("multiplier", np.int32, "channel"),  # with shift: the gain of a channel, see `updaters.affine_correction`
+    Kind("shift", np.int32, "channel"),
+)
 FLIPPED = KINDS[0].name  # whose changes reports count
 
 
@@ -101,6 +106,16 @@ class Parameters(Mapping[str, NDArray[Any]]):
     def bias(self) -> NDArray[np.int32]:
         """int32[channel_count]."""
         return self._arrays["bias"]
+
+    @property
+    def multiplier(self) -> NDArray[np.int32]:
+        """int32[channel_count], of the requantization."""
+        return self._arrays["multiplier"]
+
+    @property
+    def shift(self) -> NDArray[np.int32]:
+        """int32[channel_count], of the requantization."""
+        return self._arrays["shift"]
 
     @property
     def nbytes(self) -> int:

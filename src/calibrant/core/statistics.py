@@ -8,6 +8,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.core.fixedpoint import requantize
+
+PRE_ACTIVATIONS = (-(2**15), 2**15 - 1)  # to which `Moments` saturate
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -30,6 +34,59 @@ class Observation:
         """With other samples after these."""
         parts = zip(vars(self).values(), vars(other).values(), strict=True)
         return type(self)(*(np.concatenate(pair) for pair in parts))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Pre-activations of N samples, summed over positions, all integers.
+
+    A pre-activation is what a layer's accumulator is after requantization, before zero point and clamp, saturated to 16
+    bits. total and square int64[N, channel_count]: sums of values, below 2^38 for the 2^23 positions that a tensor may
+    have, and of their squares, below 2^53. positions int64[channel_count]: how many there are of each channel; all are
+    0 of layers that were not measured.
+    """
+
+    total: NDArray[np.int64]
+    square: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+
+def moments_of(
+    sums: NDArray[np.int64], multiplier: NDArray[np.int32], shift: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Total and square, int64[N, c] each, of a layer's accumulators int64[N, positions, c]: the specification.
+
+    Parameters
+    ----------
+    sums : int64[N, positions, c]
+        Below 2^31.
+    multiplier, shift : int32[c]
+
+    Examples
+    --------
+    >>> [each.tolist() for each in moments_of(np.array([[[3], [-9]]]), np.int32([1]), np.int32([1]))]
+    [[[-3]], [[29]]]
+    """
+    v = np.clip(requantize(sums, multiplier, shift), *PRE_ACTIVATIONS)
+    return v.sum(axis=1), (v * v).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class PreActivations:
+    """What the training samples' pre-activations were, see `Moments`: where affine correction leads back to.
+
+    All float32[channel_count], 0 for the channels of layers that have none: mean and variance over samples and
+    positions; mean_spread and square_spread, standard deviations over samples of a sample's mean and mean square.
+    class_mean and class_std float32[classes, channel_count], of each class alone, where the artifact keeps them: at
+    half precision, so the values have it already.
+    """
+
+    mean: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    mean_spread: NDArray[np.float32]
+    square_spread: NDArray[np.float32]
+    class_mean: NDArray[np.float32] | None = None
+    class_std: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from calibrant import _engine
 from calibrant.core.errors import PlanError
 from calibrant.core.parameters import KINDS, Parameters
 from calibrant.core.program import Constants, Op, Program
-from calibrant.core.statistics import Observation
+from calibrant.core.statistics import Moments, Observation
 from calibrant.engine.native import array, encode, table
 
 _ATTRIBUTES = frozenset(_engine.OP_FIELDS) - {"kind", "input_count", "output", "layer"}
@@ -179,6 +180,35 @@ class Engine:
         taps = np.zeros(self.program.weight_count, np.int64)
         self._native.run(rows, outputs, None, None, scaled, taps)
         return taps
+
+    def moments(self, x: NDArray[np.int8], layers: Collection[int] | None = None) -> Moments:
+        """Moments of pre-activations, per sample and output channel of some layers; no layer after them is run.
+
+        Parameters
+        ----------
+        x : int8[N, height, width, channels]
+        layers : collection of int, optional
+            Numbers of weighted layers; without, all but the last.
+
+        Raises
+        ------
+        PlanError
+            There is no such layer, or its output is of 32 bits: raw accumulators, which nothing requantizes.
+        """
+        rows, program = self._rows(x), self.program
+        wanted = np.zeros(len(program.layers), np.uint8)
+        for layer in range(len(program.layers) - 1) if layers is None else layers:
+            if not 0 <= layer < len(program.layers):
+                raise PlanError(f"moments: expected a layer of 0 to {len(program.layers) - 1}, got {layer}")
+            wanted[layer] = 1
+        total, square = np.zeros((2, len(rows), program.channel_count), np.int64)
+        self._native.moments(rows, wanted, total, square)
+        positions = np.zeros(program.channel_count, np.int64)
+        for op in program.ops:
+            if op.layer >= 0 and wanted[op.layer]:
+                output = program.tensors[op.output]
+                positions[program.layers[op.layer].channel_slice] = output.height * output.width
+        return Moments(total, square, positions)
 
     def _rows(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
         t = self.program.tensors[self.program.input]

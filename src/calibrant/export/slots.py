@@ -1,4 +1,8 @@
-"""What a firmware that adapts keeps in its slots: the parts of its parameters, as `c/session/slots.c` stores them."""
+"""What a firmware that adapts keeps in its slots: the parts of its parameters, as `c/session/slots.c` stores them.
+
+Those are weights and biases. Multipliers and shifts lie in flash, for no updater of a firmware moves them, and the name
+of the model in each slot (`artifact.content_hash`) covers them.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ Stages ``float``, ``folded`` and ``annotated`` compute in float32 (quantization 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from calibrant.core.errors import DataError, ModelError
 from calibrant.core.qparams import QParams
+from calibrant.core.statistics import moments_of
 from calibrant.graph.graph import Graph, Node
 from calibrant.ops import SCHEMAS
+from calibrant.ops.conv import multipliers
 
 
 def run(graph: Graph, x: NDArray[Any]) -> NDArray[Any]:
@@ -62,6 +65,34 @@ def evaluate(graph: Graph, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
     for node in graph.nodes:
         live[node.output] = _compute(graph, node, live)
     return live
+
+
+def moments(graph: Graph, x: NDArray[np.int8]) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Total and square, see `core.statistics.Moments`, by the name of each weighted node of 8-bit output.
+
+    Parameters
+    ----------
+    graph : Graph
+        Of stage ``integer``.
+    x : int8[N, ...]
+        As for :func:`run`.
+
+    Returns
+    -------
+    dict of str to (int64[N, c_out], int64[N, c_out])
+    """
+    values, found = evaluate(graph, x), {}
+    for node in graph.nodes:
+        output = graph.values[node.output].qparams
+        if "weight" not in node.params or output is None or node.attrs.get("output_bits", 8) == 32:
+            continue
+        sums = _compute(graph, replace(node, attrs={**node.attrs, "output_bits": 32}), values).astype(np.int64)
+        multiplier, shift = multipliers(
+            _qparams(graph, node, node.inputs[0]).scale, node.params["weight_scale"], output.scale
+        )
+        flat = np.moveaxis(sums, 1, -1).reshape(len(sums), -1, sums.shape[1])
+        found[node.name] = moments_of(flat, multiplier, shift)
+    return found
 
 
 def _entry(graph: Graph, x: NDArray[Any]) -> NDArray[Any]:

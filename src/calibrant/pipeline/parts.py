@@ -24,6 +24,7 @@ from calibrant.core.task import check_labels
 from calibrant.core.training import Training
 from calibrant.core.window import check_window, encode
 from calibrant.engine import Engine
+from calibrant.pipeline.home import pre_activations
 from calibrant.policy.feature_distance import DISTANCE_ONE, Features, nearest
 from calibrant.updaters import defaults
 
@@ -118,6 +119,7 @@ def compose(
         classes=samples.classes,
         input_shape=samples.input_shape,
         training=extras.training,
+        home=pre_activations(engine, codes, samples.y, len(samples.classes)),
         settings=extras.settings,
     )
     wrong = logits(outputs, program, constants).argmax(axis=1) != samples.y

@@ -1,5 +1,5 @@
-"""A kind of parameter: requantization multipliers. Engine, versions, deltas and rollback carry it without a word of
-their own, and states of releases that did not know it go on."""
+"""A kind of parameter: how often a channel is doubled. Versions, deltas and rollback carry it without a word of their
+own, and states of releases that did not know it go on."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from calibrant.updaters.base import AdaptableEngine, Samples, UpdateOutcome, des
 from calibrant.updaters.guarded_flips import GuardedFlips
 from formats.make import parts, samples, scored
 
-assert [kind.name for kind in KINDS] == ["weights", "bias", "multiplier"]
-FORMAT = Path(__file__).parents[2] / "formats" / "2"
+assert [kind.name for kind in KINDS] == ["weights", "bias", "multiplier", "shift", "doubling"]
+FORMATS = Path(__file__).parents[2] / "formats"
 
 
 class Gains(GuardedFlips):
-    """Halves the multiplier of one channel after another, or has it grow by a quarter, where that lowers the loss."""
+    """Halves one channel after another, or doubles it, where that lowers the loss."""
 
     name = "gains"
 
@@ -34,13 +34,13 @@ class Gains(GuardedFlips):
         self, engine: AdaptableEngine, samples: Samples, start: Evaluation, steps: int, state: None = None
     ) -> UpdateOutcome:
         channels = self.program.layers[0].c_out  # the last layer's sums are the scores, nothing rescales them
-        moves = iter([(channel, gain) for gain in (0.5, 1.25) for channel in range(channels)] * steps)
+        moves = iter([(channel, by) for by in (-1, 1) for channel in range(channels)] * steps)
 
         def step(current: Evaluation) -> None:
-            channel, gain = next(moves)
-            multiplier = current.parameters["multiplier"].copy()
-            multiplier[channel] = min(int(multiplier[channel] * gain), 2**31 - 1)
-            engine.load(current.parameters.replaced(multiplier=multiplier))
+            channel, by = next(moves)
+            doubling = current.parameters["doubling"].copy()
+            doubling[channel] += by
+            engine.load(current.parameters.replaced(doubling=doubling))
             if samples.loss(evaluate(engine, samples, self.meaning)) >= samples.loss(current):
                 engine.load(current.parameters)
 
@@ -65,11 +65,11 @@ def adapts(artifact: Artifact, path: Path, state: Path) -> None:
         assert (report.decision, report.updater, report.flips) == ("committed", "gains", 0), report
         assert report.loss_after < report.loss_before - 0.02, report
         learned, after, adapted = session.version, held(session), session.scores(unseen)
-    assert not np.array_equal(after["multiplier"], before["multiplier"])
-    assert after == before.replaced(multiplier=after["multiplier"])
+    assert not np.array_equal(after["doubling"], before["doubling"])
+    assert after == before.replaced(doubling=after["doubling"])
     assert after.sha256 == learned.weights_sha256 != base.weights_sha256
     x = session._encode(unseen)  # private: codes as the engine takes them
-    alone = Engine(artifact.program, replace(artifact.constants, **after))
+    alone = Engine(artifact.program, replace(artifact.constants, shift=after.shift - after["doubling"]))
     assert np.array_equal(artifact.meaning.scores(alone.infer(x)), adapted)
     assert not np.array_equal(adapted, at_first)
 
@@ -104,30 +104,39 @@ adapts(artifact, Path("small.cal"), Path("small.db"))
 engine = Engine(artifact.program, artifact.constants)
 own, x = engine.parameters, np.ones((1, 1, 8, 3), np.int8)
 outputs = engine.infer(x)
-said = refusal(lambda: engine.load(own.replaced(bias=own.bias + 9, multiplier=-own["multiplier"])))
+said = refusal(lambda: engine.load(own.replaced(bias=own.bias + 9, doubling=own["doubling"] + np.int8(63))))
 assert said == "constants: channel 0: multiplier must be 0 or more and shift 1 to 62", said
-said = refusal(lambda: engine.load(own.replaced(multiplier=own["multiplier"][1:])))
-assert said.startswith("multiplier: expected int32[9], got int32[8]"), said
+said = refusal(lambda: engine.load(own.replaced(doubling=own["doubling"][1:])))
+assert said.startswith("doubling: expected int8[9], got int8[8]"), said
 assert engine.parameters == own
 assert np.array_equal(engine.infer(x), outputs)
 
-# A state of a release that knew two kinds: its versions say nothing of the third, which is the artifact's.
-write("older.cal", load(FORMAT / "model.cal"))
-older = load("older.cal")
-for name, told in json.loads((FORMAT / "expected.json").read_text("ascii")).items():
-    rows = told["versions"]
-    state = Path(shutil.copy(FORMAT / f"{name}.db", "."))
-    with Session.open("older.cal", state) as session:
-        for row in rows:
-            assert session.rollback(row["number"]).weights_sha256 == row["weights_sha256"]
-            assert scored(session) == row["scores_sha256"]
-            assert np.array_equal(held(session)["multiplier"], older.constants.multiplier)
-    updater = gains(older)
-    with Session.open("older.cal", state, updater=updater, gate=False) as session:
-        decisions = {session.observe(x, y).decision for x, y in parts(samples(30, 144), 3)}
-        latest, now = session.version, held(session)
-    assert "committed" in decisions, decisions
-    with Session.open("older.cal", state) as session:
-        assert (session.version, held(session)) == (latest, now)
-        assert session.rollback(rows[-1]["number"]).weights_sha256 == rows[-1]["weights_sha256"]
-        assert scored(session) == rows[-1]["scores_sha256"]
+
+# States of releases that knew two kinds: their versions say nothing of the others, which are the artifact's.
+def goes_on(folder: Path) -> None:
+    cal = Path(f"{folder.name}.cal")
+    write(cal, load(folder / "model.cal"))
+    older = load(cal)
+    kept = Parameters.of(older.constants)
+    for name, told in json.loads((folder / "expected.json").read_text("ascii")).items():
+        rows = told["versions"]
+        state = Path(shutil.copy(folder / f"{name}.db", f"{folder.name}-{name}.db"))
+        with Session.open(cal, state) as session:
+            for row in rows:
+                assert session.rollback(row["number"]).weights_sha256 == row["weights_sha256"]
+                assert scored(session) == row["scores_sha256"]
+                now = held(session)
+                assert now == kept.replaced(weights=now.weights, bias=now.bias)
+        updater = gains(older)
+        with Session.open(cal, state, updater=updater, gate=False) as session:
+            decisions = {session.observe(x, y).decision for x, y in parts(samples(30, 144), 3)}
+            latest, now = session.version, held(session)
+        assert "committed" in decisions, decisions
+        with Session.open(cal, state) as session:
+            assert (session.version, held(session)) == (latest, now)
+            assert session.rollback(rows[-1]["number"]).weights_sha256 == rows[-1]["weights_sha256"]
+            assert scored(session) == rows[-1]["scores_sha256"]
+
+
+for found in ("2", "2.3"):
+    goes_on(FORMATS / found)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file
 
+from artifacts import at_home
 from calibrant.artifact import Artifact, content_hash, generate_keys, read, summary, write
 from calibrant.artifact.check import input_dims
 from calibrant.artifact.write import to_bytes
@@ -77,6 +78,28 @@ def test_any_artifact_round_trips(tmp_path_factory, build_artifact, report, **si
     again = read(path)
     assert_same(again, artifact)
     assert to_bytes(again) == path.read_bytes() == to_bytes(artifact)
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_home_round_trips_in_format_3(artifact: Artifact, tmp_path: Path, by_class: bool):
+    home = at_home(artifact, by_class=by_class)
+    write(tmp_path / "a.cal", home)
+    assert_same(read(tmp_path / "a.cal"), home)
+    assert summary(tmp_path / "a.cal").format_version == 3
+    write(tmp_path / "b.cal", artifact)
+    assert summary(tmp_path / "b.cal").format_version == 2
+    assert content_hash(home) == content_hash(artifact)
+
+
+def test_half_a_home_by_class_is_refused(artifact: Artifact):
+    home = at_home(artifact, by_class=True)
+    assert home.home is not None
+    for half in (
+        dataclasses.replace(home.home, class_std=None),
+        dataclasses.replace(home.home, class_mean=home.home.class_mean + np.float32(1 / 3)),
+    ):
+        with pytest.raises(ManifestError, match="section 'home/class_mean'"):
+            to_bytes(dataclasses.replace(home, home=half))
 
 
 def test_other_tools_can_open_it(artifact: Artifact, artifact_path: Path):
