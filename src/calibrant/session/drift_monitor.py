@@ -69,7 +69,7 @@ class DriftMonitor:
     def __init__(self, artifact: Artifact, engine: Engine, deployed: Deployment) -> None:
         self._artifact, self._engine, self._deployed = artifact, engine, deployed
         self._features = Features.of(artifact.program, artifact.reference)
-        self._held = np.bincount(artifact.coreset.y, minlength=len(artifact.classes)) > 0
+        self._held = np.isin(np.arange(len(artifact.classes)), artifact.coreset.y)
         self._gate: DriftGate
         self._regret: Regret | None
         self._patience: Patience
@@ -134,7 +134,9 @@ class DriftMonitor:
 
     def _by_labels(self, decision: Decision, y: NDArray[np.int64], right: NDArray[np.bool_]) -> Decision:
         """What the gate decided, unless a class is new or errors have added up over windows."""
-        self._classes, new = self._classes.after(y, right)
+        new = np.zeros(y.size, np.bool_)
+        if self._artifact.meaning.task.guesses:  # labels are classes
+            self._classes, new = self._classes.after(y, right)
         self._slow, self._called = self._slow.after(y.size, int((~right).sum())), False
         if decision.adapt:
             return decision
@@ -151,7 +153,7 @@ class DriftMonitor:
     def _too_narrow(self, y: NDArray[np.int64]) -> bool:
         """Whether a window shows few classes, and few are known altogether."""
         count = len(self._held)
-        if not narrow(y, count):
+        if not (self._artifact.meaning.task.guesses and narrow(y, count)):
             return False
         buffer = self._deployed.buffer
         return np.unique(np.concatenate([buffer.y[~buffer.source], y])).size < COVER * count
