@@ -125,6 +125,8 @@ def write(connection: sqlite3.Connection, pool: ReplayBuffer) -> str:
         "INSERT INTO codes VALUES (?, ?)", [(int(pool.id[i]), encode(pool.x[i : i + 1], pool.bits)) for i in fresh]
     )
     learned = {number for (number,) in connection.execute("SELECT sample FROM remembered").fetchall()}
+    # an updater that does not distill has none of them, and the digest is of what the pool has
+    connection.executemany("DELETE FROM remembered WHERE sample = ?", [(i,) for i in sorted(learned - scores.keys())])
     fresh_scores = [item for item in scores.items() if item[0] not in learned]
     connection.executemany("INSERT INTO remembered VALUES (?, ?)", fresh_scores)
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_KEY, digest))

@@ -119,6 +119,17 @@ def test_only_what_changed_is_written():
         assert connection.execute("SELECT count(*) FROM codes").fetchone() == (len(newer) - newer.of_source,)
 
 
+def test_a_coreset_that_an_updater_without_scores_redraws_is_read_again():
+    with Store.open(None, **MARKS) as store:
+        pool = grown(store.coreset(BASE, CLASSES, CLASSES), 1)
+        store.record("rejected", Entry(coreset=replace(pool, scores=np.ones_like(pool.scores))))
+        plain = store.coreset(BASE, CLASSES)
+        assert plain.scores.size == 0
+        store.record("rejected", Entry(coreset=plain))
+        assert same(store.coreset(BASE, CLASSES), plain)
+        assert np.isnan(store.coreset(BASE, CLASSES, CLASSES).scores).all()
+
+
 def test_codes_of_samples_that_leave_are_deleted(tmp_path: Path):
     path = tmp_path / "s.db"
     with Store.open(path, **MARKS) as store, closing(database.connect(path, False)) as state:
