@@ -8,27 +8,12 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Alert:
-    """What a person should know of: `value` went beyond `limit`; `text` says it in a sentence.
-
-    `code` is one of ``blind`` (inputs unlike anything known, and no labels to learn from), ``labels-doubted`` (labels
-    contradict everything that is known), ``went-back`` (adapting did harm and was undone), ``unknown-classes`` (samples
-    that resemble no class) and ``sensor-fault`` (a channel is dead or stuck).
-    """
-
-    code: str
-    value: float
-    limit: float
-    text: str
-
-
-@dataclass(frozen=True)
 class UpdateReport:
     """What `Session.observe` returns.
 
     `decision` is 'committed', 'rejected' (verification failed, weights restored; or earlier ones turned out to do
     better and are in force again) or 'skipped' (nothing to learn from).
-    Accuracies are fractions in 0..1, None where no labels exist. `alerts` are what a person should know of.
+    Accuracies are fractions in 0..1, None where no labels exist.
     """
 
     version: int
@@ -47,7 +32,6 @@ class UpdateReport:
     accuracy_after: float | None = None
     coreset_accuracy_before: float | None = None
     coreset_accuracy_after: float | None = None
-    alerts: tuple[Alert, ...] = ()
 
     def summary(self) -> str:
         """One line for a log."""

@@ -74,8 +74,6 @@ class Labeler:
         Labels that have arrived.
     decisions : list of str
         What a session decided, window by window.
-    alerts : list of str
-        Codes of what a session was alarmed at.
     untouched : int
         Windows on which a session tried nothing.
     seconds : float
@@ -85,7 +83,6 @@ class Labeler:
     def __init__(self, subject: Adaptation, labels: str, choice: str, delay: int, seed: int) -> None:
         self.used = 0
         self.decisions: list[str] = []
-        self.alerts: list[str] = []
         self.untouched = 0
         self.seconds = 0.0
         self._subject, self._labels, self._choice, self._delay = subject, labels, choice, delay
@@ -115,7 +112,6 @@ class Labeler:
         self.used += int((shown != UNLABELED).sum())
         if report is not None:
             self.decisions.append(report.decision)
-            self.alerts += [alert.code for alert in report.alerts]
             self.untouched += report.updater == "none"
 
     def _choose(self, x: NDArray[np.float32], count: int) -> NDArray[np.int64]:

@@ -61,7 +61,6 @@ def stream(workspace: Workspace, root: Path | None, job: Cell) -> dict[str, Any]
         "labels_used": labeler.used,
         "untouched": labeler.untouched,
         "decisions": dict(Counter(labeler.decisions)),
-        "alerts": dict(Counter(labeler.alerts)),
         "seconds_per_window": labeler.seconds / len(hits),
     }
     workspace.save_row(asdict(job), row)

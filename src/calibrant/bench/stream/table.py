@@ -15,7 +15,7 @@ from calibrant.bench.reports.tables import markdown
 
 Row = Mapping[str, Any]
 HEAD = ("method", "gate", "stream", "± seeds", "worst case", "against none, worst", "source, before", "source, after",
-        "in runs", "untouched", "alerts", "cases")  # fmt: skip
+        "in runs", "untouched", "cases")  # fmt: skip
 
 
 def write(out: Path, result: Mapping[str, Any]) -> None:
@@ -62,7 +62,6 @@ def _lines(rows: Sequence[Row]) -> Iterable[tuple[str, ...]]:
             seeds[row["seed"]].append(row["accuracy"])
         means = [float(np.mean(values)) for values in seeds.values()]
         gains = [row["accuracy"] - none[key] for row in own if (key := (row["case"], row["seed"])) in none]
-        alerts = sum(sum(row["alerts"].values()) for row in own)
         windows = sum(row["windows"] for row in own)
         yield (
             method,
@@ -75,7 +74,6 @@ def _lines(rows: Sequence[Row]) -> Iterable[tuple[str, ...]]:
             _number(np.mean([row["source_shuffled"] for row in own])),
             _number(np.mean([row["source_runs"] for row in own])),
             _number(sum(row["untouched"] for row in own) / windows),
-            str(alerts),
             str(len(own)),
         )
 
