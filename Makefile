@@ -35,13 +35,13 @@ lint: $(STAMP)
 	@echo "check: ruff, mypy, import contracts"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers 2
 	@$(BIN)/lint-imports --no-cache
 	@twice=$$(find tests -name '*.py' ! -name conftest.py ! -name scenario.py -printf '%f\n' | sort | uniq -d); [ -z "$$twice" ] \
 	    || { echo "check: pytest imports test modules by name; used twice: $$twice" >&2; exit 1; }
 
 # Unit tests that train or export networks; `make test` runs them.
-SLOW := bench coreset/test_parallel.py frontend/test_torch_export.py zoo
+SLOW := autodiff/test_search.py bench coreset/test_parallel.py data/test_cifar10.py frontend/test_torch_export.py passes zoo
 
 check: lint  ## lint, types, import contracts and the fast unit tests; under 90 seconds
 	@$(PYTEST) tests/unit $(addprefix --ignore tests/unit/,$(SLOW))

@@ -1,6 +1,7 @@
 """Choose a coreset while your own loop trains. Run: python examples/own_training.py
 
-Or share the work; the same samples are chosen: torchrun --nproc-per-node 2 examples/own_training.py
+Or share the work; the same samples are chosen: torchrun --standalone --nproc-per-node 2 examples/own_training.py
+(with --local-addr 127.0.0.1 where the machine's own name does not resolve).
 """
 
 from __future__ import annotations

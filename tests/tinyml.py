@@ -16,16 +16,19 @@ RELU6 = {"out_scale": 6 / 255, "out_zero": -128}
 LINEAR = {"out_scale": 0.05, "out_zero": 3}
 
 
-def write_network(folder: Path, name: str = "mcunet-5fps") -> None:
-    """A stem, two inverted bottlenecks, the second with a shortcut, and a classifier of 20 classes; 16x16 inputs."""
+def write_network(
+    folder: Path, name: str = "mcunet-5fps", channels: int = 3, side: int = SIZE, stride: int = 2, width: int = 24
+) -> None:
+    """Write NAME.npz and NAME.json: a stem of this stride, two inverted bottlenecks, the second of this width and with
+    a shortcut, and a classifier of 20 classes."""
     nodes = [
-        _conv("stem", "input", (3, 8), RELU6, kernel=3, stride=2),
+        _conv("stem", "input", (channels, 8), RELU6, kernel=3, stride=stride),
         _conv("a1", "stem", (8, 16), RELU6),
         _conv("a2", "a1", (16, 16), RELU6, kernel=3, stride=2, groups=16),
         _conv("a3", "a2", (16, 8), LINEAR),
-        _conv("b1", "a3", (8, 24), RELU6),
-        _conv("b2", "b1", (24, 24), RELU6, kernel=3, groups=24),
-        _conv("b3", "b2", (24, 8), LINEAR),
+        _conv("b1", "a3", (8, width), RELU6),
+        _conv("b2", "b1", (width, width), RELU6, kernel=3, groups=width),
+        _conv("b3", "b2", (width, 8), LINEAR),
         {"name": "sum", "op": "add", "inputs": ["a3", "b3"], **LINEAR},
         {"name": "gap", "op": "mean_hw", "inputs": ["sum"]},
         _conv("classifier", "gap", (8, 20), LINEAR, stride=None),
@@ -44,9 +47,8 @@ def write_network(folder: Path, name: str = "mcunet-5fps") -> None:
         arrays[f"{node['name']}.weight"] = np.rint(weight / scale[:, None, None, None]).astype(np.int8)
         arrays[f"{node['name']}.bias"] = rng.integers(-50, 300, shape[0]).astype(np.int32)
         arrays[f"{node['name']}.weight_scale"] = scale.astype(np.float64)
-    (folder / f"{name}.json").write_text(
-        json.dumps({"name": name, "input_shape": [1, 3, SIZE, SIZE], "nodes": nodes}), encoding="utf-8"
-    )
+    about = {"name": name, "input_shape": [1, channels, side, side], "nodes": nodes}
+    (folder / f"{name}.json").write_text(json.dumps(about), encoding="utf-8")
     np.savez(folder / f"{name}.npz", **arrays)
 
 

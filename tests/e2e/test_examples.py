@@ -28,7 +28,9 @@ def test_own_training_chooses_the_same_coreset_in_two_processes() -> None:
     example = EXAMPLES / "own_training.py"
     assert len(example.read_text().splitlines()) < 60
     alone = (sys.executable, str(example))
-    together = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(example))
+    # By address: a machine that cannot resolve its own name would wait for itself until the connection times out.
+    start = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", "2")
+    together = (sys.executable, *start, str(example))
     printed = [
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()
         for command in (alone, together)

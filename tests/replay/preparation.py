@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from replay import integer_network
+import tinyml
 from replay.commands import calibrant
 
 CHANNELS, SIDE, CLASSES = 3, 8, 4
@@ -101,7 +101,7 @@ def adopt(network: Path, x: np.ndarray, y: np.ndarray, target: Path, *more: obje
 
 def adopt_integers(folder: Path) -> Path:
     """Write the artifact of a network that comes as integers, and that network itself."""
-    integer_network.write(folder, "integers", CHANNELS, SIDE)
+    tinyml.write_network(folder, "integers", CHANNELS, SIDE, stride=1, width=16)
     x, y = samples(1, COUNT)
     adopt(folder / "integers.npz", pixels(x), y, folder / INTEGERS.file, "--coreset", 10)
     return folder / INTEGERS.file

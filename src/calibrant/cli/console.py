@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,10 +22,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from calibrant.core.progress import Progress as Report
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-Report = Callable[[str, int, int], None]
 
 
 LINE_SECONDS = 30.0

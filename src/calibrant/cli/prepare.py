@@ -11,10 +11,11 @@ import typer
 from numpy.typing import NDArray
 
 from calibrant.cli import windows
-from calibrant.cli.console import Report, emit, fraction, out, plain, progress, size, table
+from calibrant.cli.console import emit, fraction, out, plain, progress, size, table
 from calibrant.cli.options import Json, Seed, integers, words
 from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError, check_known
+from calibrant.core.progress import Progress
 from calibrant.core.rng import generator
 from calibrant.core.statistics import Preprocess
 from calibrant.core.task import check_labels
@@ -293,7 +294,7 @@ def _trained(
     standardize: bool,
     seed: int,
     counted: bool,
-    show: Report,
+    show: Progress,
 ) -> tuple[nn.Module, NDArray[np.int64] | None]:
     """The trained network and, if they are to be counted and there was more than one epoch, its quantization misses."""
     from calibrant.coreset import MissCounter
@@ -311,7 +312,7 @@ def _trained(
     return trained, counter.misses() if counter else None
 
 
-def _labeled(show: Report, prefix: str) -> Report:
+def _labeled(show: Progress, prefix: str) -> Progress:
     return lambda stage, done, total: show(f"{prefix}: {stage}", done, total)
 
 

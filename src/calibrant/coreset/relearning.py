@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from calibrant.core.progress import Progress
 from calibrant.core.rng import generator
 from calibrant.coreset.misses import MissCounter
 from calibrant.coreset.parallel import backward
-
-Progress = Callable[[str, int, int], None]
 
 EPOCHS = 10
 RATE = 2e-3  # moves weights enough for answers at 2 bits to change

@@ -7,6 +7,7 @@ from pathlib import Path
 from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.core.size import parse_size
+from calibrant.core.task import CLASSES
 from calibrant.engine import Engine
 from calibrant.export import firmware, image, project
 from calibrant.export.boards import BOARDS, Board, board
@@ -60,7 +61,8 @@ def export(
     Raises
     ------
     DataError
-        An unknown board or updater, a folder that is in the way, nothing to build with, or nothing to draw.
+        An artifact of another task than classes, an unknown board or updater, a folder that is in the way, nothing to
+        build with, or nothing to draw.
     BudgetError
         It does not fit; says by how much and what would.
     ModelError
@@ -68,6 +70,8 @@ def export(
     PlanError
         The artifact's program or constants are invalid.
     """
+    if artifact.task != CLASSES:  # c/session decodes, judges and learns classes
+        raise DataError(f"export: expected an artifact of task {CLASSES!r}, got {artifact.task!r}")
     target, limit, folder = board(board_name), parse_size(ram), Path(folder)
     project.check_target(folder, force)
     if build:

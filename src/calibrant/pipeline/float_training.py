@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from calibrant.core.errors import DataError
+from calibrant.core.progress import Progress
 from calibrant.core.rng import generator
 from calibrant.coreset.parallel import backward, threads
 
 __all__ = ["TrainingSettings", "accuracy", "mirrored", "shifted", "threads", "train"]
 
-Progress = Callable[[str, int, int], None]
 EVALUATION_BATCH = 256
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from calibrant.core import nibbles
 from calibrant.core.dtype import pack
 from calibrant.core.errors import DataError
 from calibrant.core.program import Constants, Program
+from calibrant.core.progress import Progress
 from calibrant.core.statistics import Coreset, Feedback, Preprocess
 from calibrant.coreset.relearning import count_misses
 from calibrant.engine import Engine
@@ -26,7 +26,6 @@ from calibrant.pipeline.parts import Samples
 from calibrant.updaters import form
 
 Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

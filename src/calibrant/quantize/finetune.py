@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from calibrant.core.errors import DataError
+from calibrant.core.progress import Progress
 from calibrant.core.rng import generator
 from calibrant.quantize.fake import FakeQuantNet
 
-Progress = Callable[[str, int, int], None]
 EPOCHS = {8: 2, 4: 4, 2: 12}  # enough for about a thousand samples
 RATE = {8: 1e-4, 4: 5e-4, 2: 2e-3}
 

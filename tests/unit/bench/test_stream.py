@@ -100,3 +100,19 @@ def test_random_sequences_are_theirs_by_number() -> None:
     a, b = (synthetic.scene(3, synthetic.places(3)) for _ in range(2))
     assert all((v.x == w.x).all() for v, w in zip(a.windows, b.windows, strict=True))
     assert all(len(w.y) == synthetic.WINDOW for w in a.windows)
+
+
+def test_a_table_a_regime_and_no_rows_twice(tmp_path: Path) -> None:
+    """What comes to the same is run once: orders of a stream that has one, labels where none are read."""
+    options = replace(SMALL, out=tmp_path, jobs=1, methods=("none", "bp", "flip"), labels=("all", "0"))
+    once = stream.run(options)
+    assert [(row["method"], row["labels"], row["gate"]) for row in once["rows"]] == [
+        ("none", "0", None),
+        ("bp", "all", None),
+        ("flip", "all", "on"),
+        ("flip", "0", "on"),
+    ]
+    assert stream.run(replace(options, order=("shuffled", "runs")))["rows"] == once["rows"]
+    page = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert page.count("\n| none |") == page.count("\n## ") == 2
+    assert page.count("\n| bp |") == 1

@@ -17,7 +17,16 @@ from calibrant.coreset import parallel
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes, started by torchrun, leave behind."""
     folder = tmp_path_factory.mktemp("processes")
-    launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    launch = (
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr",
+        "127.0.0.1",
+        "--nproc-per-node",
+        "2",
+    )
     command = [*launch, str(Path(__file__).with_name("parallel_worker.py")), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

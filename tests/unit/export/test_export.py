@@ -179,3 +179,9 @@ def test_picture_of_the_arena(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--picture: shows the steps of firmware that trains, this is of updater none"):
         export(make_artifact(), "generic", "64KB", "none", tmp_path / "other", picture=tmp_path / "other.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["arena.png", "firmware"]
+
+
+@pytest.mark.parametrize("updater", UPDATERS)
+def test_outputs_of_another_task_are_no_classes(updater: str, tmp_path: Path) -> None:
+    other = replace(make_sparse_artifact(), task="flags")
+    refused(DataError, tmp_path, "expected an artifact of task 'classes', got 'flags'", artifact=other, updater=updater)

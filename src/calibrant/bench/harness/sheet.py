@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from calibrant.bench.harness.job import Failure
+from calibrant.bench.harness.job import Failure, Result, Run
 from calibrant.bench.harness.workspace import Workspace, write_text
+from calibrant.core.progress import Progress
 from calibrant.core.version import VERSION
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-C = TypeVar("C", bound="DataclassInstance")
-Progress = Callable[[str, int, int], None]  # stage, done, total
 WRITE_SECONDS = 5.0  # between two versions of the tables while rows come in
 
 
@@ -26,6 +26,16 @@ class Titled(Protocol):
     @property
     def title(self) -> str:
         """A few words."""
+
+
+if TYPE_CHECKING:
+
+    class Settings(Titled, DataclassInstance, Protocol):
+        """What a row is made of."""
+
+
+T = TypeVar("T", bound=Titled)
+C = TypeVar("C", bound="Settings")
 
 
 @dataclass
@@ -62,6 +72,46 @@ class Sheet(Generic[C]):
     def missing(self) -> list[C]:
         """Rows to be made."""
         return [cell for cell in self.cells if cell not in self.rows]
+
+    @contextmanager
+    def kept(self, resume: bool) -> Iterator[None]:
+        """While rows are made. With `resume` those that the workspace has are taken over first; however it ends, an
+        interrupt included, what is finished is written."""
+        if resume:
+            self.resume()
+        try:
+            yield
+        finally:
+            if resume:
+                self.resume()  # an interrupt may come between a row and the word of it
+            self.write()
+
+    def stage(
+        self,
+        crew: Run,
+        name: str,
+        work: Callable[[T], Result],
+        jobs: Sequence[T],
+        progress: Progress | None,
+    ) -> Iterator[tuple[T, Result]]:
+        """Do the jobs, yield those that gave a result, note those that failed."""
+        if progress and jobs:
+            progress(name, 0, len(jobs))
+        for done, (job, outcome) in enumerate(crew(work, jobs), 1):
+            if isinstance(outcome, Failure):
+                self.failures[job] = outcome
+            else:
+                yield job, outcome
+            if progress:
+                progress(name, done, len(jobs))
+
+    def fill(
+        self, crew: Run, name: str, work: Callable[[C], dict[str, Any]], cells: Sequence[C], progress: Progress | None
+    ) -> None:
+        """Make rows; the tables follow every few seconds."""
+        for cell, row in self.stage(crew, name, work, cells, progress):
+            self.rows[cell] = row
+            self.write(seldom=True)
 
     def write(self, seldom: bool = False) -> None:
         """Replace rows.json, table.md, the pictures and failures.txt; `seldom`: unless it was done a moment ago."""

@@ -74,6 +74,11 @@ class Counting:
     training: Training
     code: str = field(default_factory=lambda: code_digest(*COUNTING))
 
+    @property
+    def title(self) -> str:
+        """For people."""
+        return self.training.title
+
 
 @dataclass(frozen=True)
 class Quantization:

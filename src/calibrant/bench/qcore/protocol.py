@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 from calibrant import data
 from calibrant.bench.harness import workers
-from calibrant.bench.harness.job import Failure, Run
-from calibrant.bench.harness.sheet import Progress, Sheet
+from calibrant.bench.harness.sheet import Sheet
 from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.qcore.jobs import Cell, Counting, Quantization, Training
 from calibrant.bench.qcore.network import train
@@ -19,6 +18,7 @@ from calibrant.bench.qcore.options import Options, command, plan
 from calibrant.bench.qcore.preparation import needs_misses, prepare
 from calibrant.bench.qcore.row import adapt
 from calibrant.bench.reports import tables
+from calibrant.core.progress import Progress
 
 Job = TypeVar("Job", Training | Counting, Quantization, Cell)
 Result = TypeVar("Result")
@@ -48,22 +48,12 @@ def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:
     root = data.folder(options.data)
     sheet = _Sheet(options, plan(options, root))
     workspace = sheet.workspace
-    with workers.crew(options.engine, options.jobs) as crew:
-        if options.resume:
-            sheet.resume()
-        do = partial(_stage, crew, sheet, progress)
-        try:
-            for _ in do("train", partial(train, workspace, root), sheet.trainings()):
-                pass
-            for _ in do("prepare", partial(prepare, workspace, root), sheet.quantizations()):
-                pass
-            for cell, row in do("adapt", partial(adapt, workspace, root), sheet.missing()):
-                sheet.rows[cell] = row
-                sheet.write(seldom=True)
-        finally:
-            if options.resume:
-                sheet.resume()  # an interrupt may come between a row and the word of it
-            sheet.write()
+    with workers.crew(options.engine, options.jobs) as crew, sheet.kept(options.resume):
+        for _ in sheet.stage(crew, "train", partial(train, workspace, root), sheet.trainings(), progress):
+            pass
+        for _ in sheet.stage(crew, "prepare", partial(prepare, workspace, root), sheet.quantizations(), progress):
+            pass
+        sheet.fill(crew, "adapt", partial(adapt, workspace, root), sheet.missing(), progress)
     return sheet.result()
 
 
@@ -77,7 +67,12 @@ class _Sheet(Sheet[Cell]):
     def missing(self) -> list[Cell]:
         """Rows to be made, without those whose artifact could not be."""
         lost = self.failures.keys()
-        return [cell for cell in super().missing() if not {cell.quantization, cell.quantization.training} & lost]
+
+        def needs(cell: Cell) -> set[object]:
+            about = cell.quantization.training
+            return {cell.quantization, about, Counting(about)}
+
+        return [cell for cell in super().missing() if not needs(cell) & lost]
 
     def quantizations(self) -> list[Quantization]:
         """Artifacts to be made."""
@@ -108,23 +103,3 @@ def _about(options: Options, cells: Sequence[Cell]) -> dict[str, Any]:
         "coreset_rule": list(dict.fromkeys(cell.quantization.rule for cell in cells)),
         "seeds": list(options.seeds),
     }
-
-
-def _stage(
-    crew: Run,
-    sheet: _Sheet,
-    progress: Progress | None,
-    name: str,
-    work: Callable[[Job], Result],
-    jobs: Sequence[Job],
-) -> Iterator[tuple[Job, Result]]:
-    """Do the jobs, yield those that gave a result, note those that failed."""
-    if progress and jobs:
-        progress(name, 0, len(jobs))
-    for done, (job, outcome) in enumerate(crew(work, jobs), 1):
-        if isinstance(outcome, Failure):
-            sheet.failures[job.training if isinstance(job, Counting) else job] = outcome
-        else:
-            yield job, outcome
-        if progress:
-            progress(name, done, len(jobs))

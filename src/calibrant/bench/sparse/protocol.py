@@ -9,14 +9,14 @@ from typing import Any
 
 from calibrant import data
 from calibrant.bench.harness import workers
-from calibrant.bench.harness.job import Failure
-from calibrant.bench.harness.sheet import Progress, Sheet
+from calibrant.bench.harness.sheet import Sheet
 from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.sparse import table
 from calibrant.bench.sparse.jobs import Cell
 from calibrant.bench.sparse.options import Options, command, plan
 from calibrant.bench.sparse.row import train
 from calibrant.bench.sparse.search import searched
+from calibrant.core.progress import Progress
 
 
 def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:
@@ -46,24 +46,8 @@ def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:
         extra = searched(options, root, workspace, crew, progress) if options.search else []
         cells = plan(options, root, extra)
         sheet = Sheet("sparse", _about(options, cells), cells, workspace, table.write)
-        if options.resume:
-            sheet.resume()
-        missing = sheet.missing()
-        if progress and missing:
-            progress("train", 0, len(missing))
-        try:
-            for done, (cell, outcome) in enumerate(crew(partial(train, workspace, root), missing), 1):
-                if isinstance(outcome, Failure):
-                    sheet.failures[cell] = outcome
-                else:
-                    sheet.rows[cell] = outcome
-                sheet.write(seldom=True)
-                if progress:
-                    progress("train", done, len(missing))
-        finally:
-            if options.resume:
-                sheet.resume()  # an interrupt may come between a row and the word of it
-            sheet.write()
+        with sheet.kept(options.resume):
+            sheet.fill(crew, "train", partial(train, workspace, root), sheet.missing(), progress)
     return sheet.result()
 
 

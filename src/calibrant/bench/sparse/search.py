@@ -22,13 +22,12 @@ from calibrant.bench.sparse.row import network, train
 from calibrant.bench.sparse.schemes import spelled
 from calibrant.core.errors import DataError
 from calibrant.core.program import Constants, Program
+from calibrant.core.progress import Progress
 
 LAYERS = 24  # of the backbone's last whose weights are analyzed: earlier ones cost more than their gain (tte, 3.5)
 COUNTS = (4, 8, 12, 16, 20, 24)
 EPOCHS, WARMUP, BATCH, SAMPLES, JUDGES = 4, 1, 16, 500, 1000
 EVALUATIONS = 1500
-
-Progress = Callable[[str, int, int], None]
 
 
 def searched(

@@ -15,10 +15,9 @@ from calibrant.bench.stream import network, synthetic
 from calibrant.bench.stream.cases import Case
 from calibrant.bench.stream.families import FAMILIES, SYNTHETIC
 from calibrant.bench.stream.jobs import Cell, Preparation
-from calibrant.bench.stream.scene import ORDERS
+from calibrant.bench.stream.row import GATED
+from calibrant.bench.stream.scene import ORDERS, TIME
 from calibrant.core.errors import DataError
-
-SESSION = frozenset(adaptation.UPDATERS) - adaptation.ON_SERVER - {"none"}  # methods that have a gate
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,12 @@ def plan(options: Options, root: Path | None) -> list[Cell]:
                 options.bits,
                 seed if family != SYNTHETIC else 0,
             )
-            for method, labels, order, gate in product(options.methods, options.labels, options.order, options.gate):
+            orders = (TIME,) if family == SYNTHETIC or FAMILIES[family].ordered else options.order
+            for method, labels, order, gate in product(options.methods, options.labels, orders, options.gate):
                 regime = "0" if method in adaptation.LABEL_FREE else check_regime(labels)
                 if regime == "0" and method in LEARNERS:  # without labels, the same as none
                     continue
-                on = gate == "on" and method in SESSION
+                on = gate == "on" and method in GATED
                 cells[Cell(about, case, stream_sha256, method, regime, order, on, options.delay)] = None
     if not cells:
         raise DataError(f"cases: expected part of a name of {', '.join(families(options))}, got {options.cases}")
@@ -136,6 +136,8 @@ def check(options: Options) -> None:
                 raise DataError(f"{what}: expected one of {', '.join(map(str, allowed))}, got {value}")
     if not options.labels or not options.seeds:
         raise DataError("labels, seeds: expected at least one of each, got none")
+    for labels in options.labels:
+        check_regime(labels)
     if options.sequences < 1:
         raise DataError(f"sequences: expected at least 1, got {options.sequences}")
     for name, value in [("jobs", options.jobs), ("delay", options.delay), *(("seeds", n) for n in options.seeds)]:

@@ -9,15 +9,15 @@ from typing import Any
 
 from calibrant import data
 from calibrant.bench.harness import workers
-from calibrant.bench.harness.job import Failure
-from calibrant.bench.harness.sheet import Progress, Sheet
+from calibrant.bench.harness.sheet import Sheet
 from calibrant.bench.harness.workspace import Workspace
 from calibrant.bench.stream import table
 from calibrant.bench.stream.families import SYNTHETIC
-from calibrant.bench.stream.jobs import Cell, Preparation
+from calibrant.bench.stream.jobs import Cell
 from calibrant.bench.stream.network import prepare
 from calibrant.bench.stream.options import Options, check, command, families, plan
 from calibrant.bench.stream.row import stream
+from calibrant.core.progress import Progress
 
 
 def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:
@@ -45,30 +45,11 @@ def run(options: Options, progress: Progress | None = None) -> dict[str, Any]:
     cells, workspace = plan(options, root), Workspace(Path(options.out))
     about = {"command": command(options), "families": list(families(options)), "seeds": list(options.seeds)}
     sheet = Sheet[Cell]("stream", about, cells, workspace, table.write)
-    with workers.crew(options.engine, options.jobs) as crew:
-        if options.resume:
-            sheet.resume()
+    with workers.crew(options.engine, options.jobs) as crew, sheet.kept(options.resume):
         wanted = dict.fromkeys(cell.preparation for cell in sheet.missing())
         artifacts = [p for p in wanted if not options.resume or not workspace.has_prepared(asdict(p))]
-        lost = set[Preparation]()
-        try:
-            for done, (job, outcome) in enumerate(crew(partial(prepare, workspace, root), artifacts), 1):
-                if isinstance(outcome, Failure):
-                    sheet.failures[job] = outcome
-                    lost.add(job)
-                if progress:
-                    progress("prepare", done, len(artifacts))
-            missing = [cell for cell in sheet.missing() if cell.preparation not in lost]
-            for done, (cell, made) in enumerate(crew(partial(stream, workspace, root), missing), 1):
-                if isinstance(made, Failure):
-                    sheet.failures[cell] = made
-                else:
-                    sheet.rows[cell] = made
-                sheet.write(seldom=True)
-                if progress:
-                    progress("stream", done, len(missing))
-        finally:
-            if options.resume:
-                sheet.resume()  # an interrupt may come between a row and the word of it
-            sheet.write()
+        for _ in sheet.stage(crew, "prepare", partial(prepare, workspace, root), artifacts, progress):
+            pass
+        ready = [cell for cell in sheet.missing() if cell.preparation not in sheet.failures]
+        sheet.fill(crew, "stream", partial(stream, workspace, root), ready, progress)
     return sheet.result()

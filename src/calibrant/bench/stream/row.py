@@ -21,6 +21,7 @@ from calibrant.bench.stream.families import FAMILIES, SYNTHETIC
 from calibrant.bench.stream.jobs import Cell
 from calibrant.bench.stream.scene import Samples, Scene
 
+GATED = frozenset(adaptation.UPDATERS) - adaptation.ON_SERVER - {"none"}  # methods that have a gate
 BATCH = 10  # samples a call, where home is asked about at the end: as few as a user may have
 
 
@@ -45,7 +46,7 @@ def stream(workspace: Workspace, root: Path | None, job: Cell) -> dict[str, Any]
         "method": job.method,
         "labels": job.labels,
         "order": job.order,
-        "gate": "on" if job.gate else "off",
+        "gate": ("on" if job.gate else "off") if job.method in GATED else None,
         "delay": job.delay,
         "seed": job.preparation.seed,
         "bits": job.preparation.bits,

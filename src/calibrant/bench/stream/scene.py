@@ -17,6 +17,7 @@ from calibrant.core.rng import generator
 
 RUN = 20  # samples of one class after the other, where classes come in runs
 ORDERS = ("shuffled", "runs")
+TIME = "in time order"  # of families that have no other
 
 Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from calibrant.bench.adaptation import LABEL_FREE
 from calibrant.bench.harness.workspace import write_text
 from calibrant.bench.reports.tables import markdown
 
@@ -30,10 +31,11 @@ def page(result: Mapping[str, Any]) -> str:
     parts = [f"# stream: {', '.join(about['families'])}", caption(about)]
     if not about["complete"]:
         parts.append("Not all rows are there yet.")
+    # a line of those that labels make no difference to stands in every table
+    shown = {row["labels"] for row in result["rows"] if row["method"] not in LABEL_FREE} or {"0"}
     groups = defaultdict[tuple[str, str, str, bool], list[Row]](list)
     for row in result["rows"]:
-        regimes = {row["labels"]} if row["method"] not in ("none", "bn") else {r["labels"] for r in result["rows"]}
-        for labels in regimes:
+        for labels in sorted(shown) if row["method"] in LABEL_FREE else (row["labels"],):
             groups[row["family"], labels, row["order"], row["chosen"]].append(row)
     for (family, labels, order, chosen), rows in groups.items():
         which = "settings were chosen on these cases" if chosen else "no setting was chosen on these cases"
@@ -66,7 +68,7 @@ def _lines(rows: Sequence[Row]) -> Iterable[tuple[str, ...]]:
         windows = sum(row["windows"] for row in own)
         yield (
             method,
-            gate if method not in ("none", "bn") else "",
+            gate or "",
             _number(np.mean([row["accuracy"] for row in own])),
             _number(np.std(means)) if len(means) > 1 else "",
             _number(min(row["accuracy"] for row in own)),

@@ -1,14 +1,16 @@
-"""Options that the protocols share, spelled and explained once, and how they say that jobs failed."""
+"""What the protocols' commands share: options, spelled and explained once, and how they end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from calibrant.cli.console import emit, out, progress
 from calibrant.core.errors import DataError
+from calibrant.core.progress import Progress
 
 RUN = "Run"
 
@@ -24,8 +26,25 @@ Engine = Annotated[
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do not take over what an earlier run left.", rich_help_panel=RUN)]
 
 
-def complain(result: Mapping[str, Any], folder: Path) -> None:
-    """Raise DataError if jobs of a protocol failed, naming the first."""
+def conclude(
+    run: Callable[[Progress], dict[str, Any]],
+    page: Callable[[dict[str, Any]], str],
+    json: bool,
+    folder: Path,
+) -> None:
+    """Run a protocol, with its progress shown, and print its page, or its result as JSON.
+
+    Raises
+    ------
+    DataError
+        If jobs failed; names the first. What finished lies in `folder`, and is printed all the same.
+    """
+    with progress(lines=True) as show:
+        result = run(show)
+    if json:
+        emit(result)
+    else:
+        out.print(page(result), end="", markup=False)
     if result["failures"]:
         first, missing = result["failures"][0], result["protocol"]["rows"] - len(result["rows"])
         raise DataError(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from calibrant.cli.bench.options import RUN, DataFolder, Engine, Fresh, Jobs, Out, complain
-from calibrant.cli.console import emit, out, progress
+from calibrant.cli.bench.options import RUN, DataFolder, Engine, Fresh, Jobs, Out, conclude
 from calibrant.cli.options import Json, integers, words
 from calibrant.core.errors import DataError
 
@@ -163,10 +163,4 @@ def qcore(
         engine=engine,
         resume=not fresh,
     )
-    with progress(lines=True) as show:
-        result = protocol.run(options, show)
-    if json:
-        emit(result)
-    else:
-        out.print(tables.table(result), end="", markup=False)
-    complain(result, target_folder)
+    conclude(partial(protocol.run, options), tables.table, json, target_folder)

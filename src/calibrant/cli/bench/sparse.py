@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from calibrant.cli.bench.options import DataFolder, Engine, Fresh, Jobs, Out, complain
-from calibrant.cli.console import emit, out, progress
+from calibrant.cli.bench.options import DataFolder, Engine, Fresh, Jobs, Out, conclude
 from calibrant.cli.options import Json, integers, words
 from calibrant.core.size import parse_size
 
@@ -105,10 +105,4 @@ def sparse(
         engine=engine,
         resume=not fresh,
     )
-    with progress(lines=True) as show:
-        result = protocol.run(options, show)
-    if json:
-        emit(result)
-    else:
-        out.print(table.page(result), end="", markup=False)
-    complain(result, target_folder)
+    conclude(partial(protocol.run, options), table.page, json, target_folder)
