@@ -30,7 +30,7 @@ _MATRIX_ONE = 1 << 12
 _NOISE = 12  # a code rounds with a variance of 1/12: less than that is no variation
 
 
-def statistics(program: Program, codes: NDArray[np.int8], observation: Observation) -> NDArray[np.float64]:
+def statistics(program: Program, codes: NDArray[np.int8], last: NDArray[np.int32]) -> NDArray[np.float64]:
     """What signatures are made of, float64[N, D], the same on every machine.
 
     Parameters
@@ -38,8 +38,8 @@ def statistics(program: Program, codes: NDArray[np.int8], observation: Observati
     program : Program
     codes : int8[N, height, width, channels]
         Input codes.
-    observation : Observation
-        Of the same samples, by the artifact's own weights.
+    last : int32[N, c_in]
+        Of the same samples the pooled inputs of the last layer (`Observation.pooled`), by the artifact's own weights.
 
     Returns
     -------
@@ -47,16 +47,15 @@ def statistics(program: Program, codes: NDArray[np.int8], observation: Observati
         Mean code of each input channel; half the logarithm of twelve times its variance plus one, unless the input is
         a vector, whose channels do not vary; mean code of each input channel of the last layer.
     """
-    flat = codes.reshape(len(codes), -1, codes.shape[-1]).astype(np.int64)
-    positions, sums = flat.shape[1], flat.sum(axis=1)
-    part = program.layers[-1].pooled_slice
-    last = observation.pooled[:, part] / program.pooled_positions[part]
+    flat = codes.reshape(len(codes), -1, codes.shape[-1]).astype(np.int32)
+    positions, sums = flat.shape[1], flat.sum(axis=1, dtype=np.int64)
+    means = last / program.pooled_positions[program.layers[-1].pooled_slice]
     if positions == 1:
-        return np.concatenate([sums.astype(np.float64), last], axis=1)
-    scatter = positions * (flat * flat).sum(axis=1) - sums * sums  # positions^2 times the variance
+        return np.concatenate([sums.astype(np.float64), means], axis=1)
+    scatter = positions * (flat * flat).sum(axis=1, dtype=np.int64) - sums * sums  # positions^2 times the variance
     varied = 1 + _NOISE * scatter / positions**2
     spread = fmath.log(varied.astype(np.float32)).astype(np.float64) / 2
-    return np.concatenate([sums / positions, spread, last], axis=1)
+    return np.concatenate([sums / positions, spread, means], axis=1)
 
 
 def kinds(program: Program) -> tuple[slice, ...]:
@@ -105,3 +104,24 @@ class Whitening:
         standard = np.clip(np.rint((statistics - self.mean) / self.spread * ONE), -_FARTHEST, _FARTHEST)
         white = np.rint(standard @ self.matrix / _MATRIX_ONE)
         return np.clip(white, -LIMIT, LIMIT).astype(np.int16)
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """Gives samples their signatures, by an artifact's program and what it says of home."""
+
+    program: Program
+    whiten: Whitening
+
+    @classmethod
+    def of(cls, program: Program, home: Home) -> Self:
+        """Those of an artifact."""
+        return cls(program, Whitening.of(home))
+
+    def __call__(self, codes: NDArray[np.int8], observation: Observation) -> NDArray[np.int16]:
+        """Signatures int16[N, D] of input codes int8[N, height, width, channels].
+
+        `observation` is what the artifact's own weights said of them: others would move the samples.
+        """
+        last = observation.pooled[:, self.program.layers[-1].pooled_slice]
+        return self.whiten(statistics(self.program, codes, last))

@@ -7,9 +7,11 @@ import pytest
 
 from artifacts import make_artifact
 from calibrant.artifact import Artifact
+from calibrant.core.home import Home
 from calibrant.core.rng import generator
+from calibrant.core.statistics import Observation
 from calibrant.engine import Engine
-from calibrant.policy.signature import LIMIT, ONE, Whitening, kinds, statistics
+from calibrant.policy.signature import LIMIT, ONE, Signatures, Whitening, kinds, statistics
 
 
 def windows(artifact: Artifact, count: int = 30) -> np.ndarray:
@@ -18,7 +20,13 @@ def windows(artifact: Artifact, count: int = 30) -> np.ndarray:
 
 
 def observed(artifact: Artifact, codes: np.ndarray) -> np.ndarray:
-    return statistics(artifact.program, codes, Engine(artifact.program, artifact.constants).observe(codes))
+    return statistics(
+        artifact.program, codes, seen(artifact, codes).pooled[:, artifact.program.layers[-1].pooled_slice]
+    )
+
+
+def seen(artifact: Artifact, codes: np.ndarray) -> Observation:
+    return Engine(artifact.program, artifact.constants).observe(codes)
 
 
 def test_statistics_are_those_of_channels_and_of_the_last_layers_inputs(artifact: Artifact):
@@ -27,8 +35,7 @@ def test_statistics_are_those_of_channels_and_of_the_last_layers_inputs(artifact
     means, spreads, last = kinds(artifact.program)
     assert found[:, means] == pytest.approx(codes.mean(axis=(1, 2)))
     assert found[:, spreads] == pytest.approx(np.log(12 * codes.var(axis=(1, 2), dtype=float) + 1) / 2, abs=1e-5)
-    pooled = Engine(artifact.program, artifact.constants).observe(codes).pooled
-    assert found[:, last] == pytest.approx(pooled[:, artifact.program.layers[-1].pooled_slice])
+    assert found[:, last] == pytest.approx(seen(artifact, codes).pooled[:, 3:])
     assert last.stop == found.shape[1]
 
 
@@ -71,3 +78,23 @@ def test_what_is_far_away_is_no_farther():
     steep = Whitening.by(np.zeros(1, np.float32), np.ones(1, np.float32), np.full((1, 1), 60, np.float32))
     assert whiten(np.array([[0.0]])).tolist() == [[0]]
     assert abs(int(steep(np.array([[-1e30]]))[0, 0])) == LIMIT
+
+
+def test_signatures_come_of_codes_and_of_what_the_artifacts_weights_say(artifact: Artifact):
+    codes = windows(artifact)
+    found = observed(artifact, codes)
+    count = found.shape[1]
+    home = Home(
+        mean=found.mean(axis=0).astype(np.float32),
+        spread=found.std(axis=0).astype(np.float32),
+        matrix=np.eye(count, dtype=np.float32),
+        variance=1.0,
+        wander=0.0,
+        usual=1.0,
+        deviation=0.1,
+        kept=1.0,
+    )
+    signatures = Signatures.of(artifact.program, home)(codes, seen(artifact, codes))
+    assert signatures.shape == (len(codes), count)
+    assert signatures.mean(axis=0) / ONE == pytest.approx(np.zeros(count), abs=0.01)
+    assert signatures.std(axis=0) / ONE == pytest.approx(np.ones(count), abs=0.01)
