@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calibrant.core.evaluation import Meaning
+from calibrant.core.home import Home
 from calibrant.core.program import Constants, Program
 from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, InDistribution, Preprocess
@@ -27,7 +28,7 @@ class Artifact:
     `training` is the planned step of the form 'sparse', where the artifact was prepared for it. `input_shape` is the
     user's window shape without batch, e.g. (45, 125) or (1, 8, 8); `thresholds` are those of verification, by default
     `THRESHOLDS`; `task` is what outputs mean, see `core.task`. `report` is free JSON for people: accuracies per stage,
-    training-data hash, settings."""
+    training-data hash, settings. `home` is what tells the training samples' domain from others, where it is known."""
 
     program: Program
     constants: Constants
@@ -43,6 +44,7 @@ class Artifact:
     thresholds: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
     report: Mapping[str, Any] = field(default_factory=dict)
     task: str = CLASSES
+    home: Home | None = None
 
     @property
     def meaning(self) -> Meaning:

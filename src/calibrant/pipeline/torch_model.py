@@ -59,6 +59,7 @@ class Options:
     form: str
     scheme: str
     steps: int | None
+    blocks: NDArray[np.int64] | None
     validation: Labeled | None
     progress: Progress | None
 
@@ -81,6 +82,7 @@ def prepare(
     form: str = "accumulated",
     scheme: str = "last-2",
     steps: int | None = None,
+    blocks: NDArray[np.int64] | None = None,
     validation: Labeled | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
@@ -116,6 +118,9 @@ def prepare(
         How the device adapts, see `FlipSettings`.
     scheme : str
         What the form 'sparse' trains, see `calibrant.autodiff.named`.
+    blocks : int64[N], optional
+        Which stretch of time each sample is of, rising with time: trials, takes, days. From stretches that are left out
+        a device learns how far home strays; without, they are stretches of each class's samples in the given order.
     validation : (x, y), optional
         Held-out samples for the report; without them accuracies are those of the training samples.
     progress : callable, optional
@@ -146,10 +151,12 @@ def prepare(
         form=form,
         scheme=scheme,
         steps=steps,
+        blocks=blocks,
         validation=validation,
         progress=progress,
     )
-    samples = Samples.of(x, y, options.classes or tuple(str(c) for c in range(int(np.max(y, initial=0)) + 1)))
+    names = options.classes or tuple(str(c) for c in range(int(np.max(y, initial=0)) + 1))
+    samples = Samples.of(x, y, names, options.blocks)
     if options.coreset_bits not in (8, 4):
         raise DataError(f"coreset bits: expected 8 or 4, got {options.coreset_bits}")
     coresets.check(options.coreset_rule, samples.y, options.coreset, options.misses)
