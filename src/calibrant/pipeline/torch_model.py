@@ -120,7 +120,8 @@ def prepare(
         What the form 'sparse' trains, see `calibrant.autodiff.named`.
     blocks : int64[N], optional
         Which stretch of time each sample is of, rising with time: trials, takes, days. From stretches that are left out
-        a device learns how far home strays; without, they are stretches of each class's samples in the given order.
+        a device learns how far home strays. Without, they are stretches of each class's samples in the given order;
+        where these cut a recording in two, home looks steadier than it is, and its later windows cause false alarms.
     validation : (x, y), optional
         Held-out samples for the report; without them accuracies are those of the training samples.
     progress : callable, optional
