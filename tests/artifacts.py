@@ -16,7 +16,7 @@ from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, InDistribution, Preprocess
 from calibrant.core.window import encode
 from calibrant.engine import Engine
-from calibrant.pipeline import parts
+from calibrant.pipeline import parts, recognition
 from calibrant.pipeline.home import pre_activations
 
 
@@ -111,6 +111,15 @@ def at_home(artifact: Artifact, n: int = 90, by_class: bool = False) -> Artifact
         mean, std = (np.repeat(row[None], len(artifact.classes), axis=0) for row in rows)
         home = replace(home, class_mean=mean, class_std=std)
     return replace(artifact, home=home)
+
+
+def recognizing(artifact: Artifact, n: int = 200) -> Artifact:
+    """With what tells home from elsewhere, by windows that :func:`make_window` gives."""
+    x, y = make_window(artifact, n)
+    codes = encode(x, artifact.program.tensors[0], artifact.preprocess, artifact.input_shape)
+    pooled = Engine(artifact.program, artifact.constants).observe(codes).pooled
+    last = pooled[:, artifact.program.layers[-1].pooled_slice]
+    return replace(artifact, recognition=recognition.of(artifact.program, codes, last, y))
 
 
 def make_window(artifact: Artifact, n: int = 40, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

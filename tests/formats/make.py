@@ -5,12 +5,13 @@ must open them (`test_formats.py`). This script uses the public surface alone, s
 installed. In a checkout of the release whose format is about to change, into a folder named by the formats of artifact
 and state:
 
-    python make.py 2.3
+    python make.py 3.3
 
 The states tell: `labeled` a device that drifts, learns, is lied to, goes back and waits for labels; `unlabeled` one
 that ends with a version that no label vouches for. Folder 2 has states of schema 2, and `samples` of schema 1, of a
 device that learned as long as a release kept no samples (it was cut down, for no code of that time was left that opens
-artifacts of format 2). The versions of folder 2.3 are of two kinds of parameters, weights and biases.
+artifacts of format 2). The versions of folder 2.3 are of two kinds of parameters, weights and biases. Folder
+4-recognition is the artifact alone, by the first code that wrote one with recognition.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from calibrant.memory.store import Store
 
 HERE = Path(__file__).parent
 FORMATS = sorted(path.parent for path in HERE.glob("*/expected.json"))
+ARTIFACTS = sorted(path.parent for path in HERE.glob("*/model.cal"))  # one with a new section may stand alone
 STATES = [state for folder in FORMATS for state in sorted(folder.glob("*.db"))]
 KILLS = 6
 
@@ -99,13 +100,15 @@ def check(state: Path, copy: Path) -> None:
         assert scored(session) == rows[-1]["scores_sha256"]
 
 
-@of_format
+@pytest.mark.parametrize("folder", ARTIFACTS, ids=[folder.name for folder in ARTIFACTS])
 def test_an_artifact_opens_as_it_is(folder: Path):
     before = digest(folder / "model.cal")
     artifact = load(folder / "model.cal")
     assert {layer.bits for layer in artifact.program.layers} == {4}
     assert len(artifact.coreset.y) == 9
-    assert artifact.home is None
+    assert folder.name.startswith(str(artifact.format_version))
+    assert (artifact.home is not None) == (artifact.format_version >= 3)
+    assert (artifact.recognition is not None) == (artifact.format_version >= 4)
     assert digest(folder / "model.cal") == before
     shown = run("inspect", folder / "model.cal", "--json")
     assert shown.returncode == 0, shown.stderr

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifacts import at_home, make_artifact
+from artifacts import at_home, make_artifact, recognizing
 from calibrant.artifact import Artifact, generate_keys, layout, read, write
 from calibrant.artifact.manifest import canonical
 from calibrant.artifact.read import KEY, parse
@@ -249,13 +249,16 @@ def test_wrong_hash(raw: bytes):
     assert type(refused(put_together(header, data))) is HashError
 
 
-@pytest.mark.parametrize("version", [0, 1, 4, 99, True, "2", None, 2.0])
+@pytest.mark.parametrize("version", [0, 1, 5, 99, True, "2", None, 2.0])
 def test_wrong_version(raw: bytes, version: object):
     assert type(refused(with_manifest(raw, lambda m: m.update(format_version=version)))) is VersionError
 
 
-def test_a_version_that_is_not_the_first_to_know_what_the_file_holds(raw: bytes, raw_at_home: bytes):
-    for file, right, wrong in ((raw, 2, 3), (raw_at_home, 3, 2)):
+def test_a_version_that_is_not_the_first_to_know_what_the_file_holds(
+    artifact: Artifact, raw: bytes, raw_at_home: bytes
+):
+    knowing = to_bytes(recognizing(artifact))
+    for file, right, wrong in ((raw, 2, 3), (raw_at_home, 3, 2), (raw_at_home, 3, 4), (knowing, 4, 3), (knowing, 4, 2)):
         error = refused(with_manifest(file, lambda m, v=wrong: m.update(format_version=v)))
         assert type(error) is ManifestError
         assert f"expected {right} for what the file holds, got {wrong}" in str(error)

@@ -8,13 +8,15 @@ from typing import Any
 
 from calibrant.core.evaluation import Meaning
 from calibrant.core.program import Constants, Program
+from calibrant.core.recognition import Recognition
 from calibrant.core.settings import FlipSettings
 from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, InDistribution, PreActivations, Preprocess
 from calibrant.core.task import CLASSES, find
 from calibrant.core.training import Training
 
-# 2: the reference, what is usual, a coreset of 4 bits; 3: home. A file has the first of them that knows all it holds.
-FORMAT_VERSION = 3
+# 2: the reference, what is usual, a coreset of 4 bits; 3: home; 4: recognition. A file has the first of them that knows
+# all it holds.
+FORMAT_VERSION = 4
 
 # Of verification: the largest loss of coreset accuracy that passes; the share of labels kept back to verify on. Of the
 # coreset on the device: the share of its places that belongs to the samples the artifact brings.
@@ -26,7 +28,8 @@ class Artifact:
     """One calibrated model.
 
     `training` is the planned step of the form 'sparse', where the artifact was prepared for it; `home`, what affine
-    correction leads back to, which artifacts of earlier releases do not have. `input_shape` is the
+    correction leads back to, which artifacts of earlier releases do not have; `recognition`, what tells the training
+    samples' domain from others, where enough of them said so. `input_shape` is the
     user's window shape without batch, e.g. (45, 125) or (1, 8, 8); `thresholds` are those of verification, by default
     `THRESHOLDS`; `task` is what outputs mean, see `core.task`. `report` is free JSON for people: accuracies per stage,
     training-data hash, settings."""
@@ -41,6 +44,7 @@ class Artifact:
     input_shape: tuple[int, ...]
     training: Training | None = None
     home: PreActivations | None = None
+    recognition: Recognition | None = None
     usual: InDistribution = field(default_factory=InDistribution)
     settings: FlipSettings = field(default_factory=FlipSettings)
     thresholds: Mapping[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
@@ -55,4 +59,6 @@ class Artifact:
     @property
     def format_version(self) -> int:
         """Of the file that it is written to."""
-        return FORMAT_VERSION if self.home is not None else 2
+        if self.recognition is not None:
+            return FORMAT_VERSION
+        return 3 if self.home is not None else 2

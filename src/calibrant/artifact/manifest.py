@@ -17,6 +17,7 @@ from calibrant.artifact.fields import (
     scalar_of,
 )
 from calibrant.artifact.format import Artifact
+from calibrant.artifact.recognition import recognition_json
 from calibrant.artifact.training import training_json
 from calibrant.core.errors import ManifestError
 from calibrant.core.program import Layer, Op, Program, Tensor
@@ -62,6 +63,7 @@ def describe(artifact: Artifact) -> dict[str, Any]:
     return (
         trained
         | named
+        | recognition_json(artifact.recognition)
         | {
             "program": program_json(artifact.program),
             "classes": list(artifact.classes),

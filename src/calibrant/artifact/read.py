@@ -17,6 +17,9 @@ from calibrant.artifact.fields import fields_of, integers_of, numbers_of, scalar
 from calibrant.artifact.format import FORMAT_VERSION, Artifact
 from calibrant.artifact.layout import Layout, load_json
 from calibrant.artifact.manifest import canonical, program_of, settings_of, usual_of
+from calibrant.artifact.recognition import KEY as RECOGNITION
+from calibrant.artifact.recognition import expected as recognition_sections
+from calibrant.artifact.recognition import recognition_of
 from calibrant.artifact.sign import verify as verify_signature
 from calibrant.artifact.training import training_of
 from calibrant.core.errors import ArtifactError, HashError, ManifestError, SignatureError, VersionError
@@ -26,7 +29,8 @@ from calibrant.core.task import CLASSES
 KEY = "calibrant"  # of the manifest in __metadata__
 _SEALED = ("checksum", "signature")  # fields that cover the others
 _BODY = ("program", "classes", "input_shape", "usual", "settings", "thresholds", "report", "tensors")
-_OPTIONAL = ("training", "task")
+_OPTIONAL = ("training", "task", RECOGNITION)
+Shapes = dict[str, tuple[str, tuple[int, ...]]]  # by section: dtype and shape
 _OLDEST = 2  # format version that is read
 _FIELDS = ("format_version", "tool_version", *_BODY, *_SEALED)
 
@@ -150,7 +154,8 @@ def _assemble(raw: bytes, held: Layout, manifest: Mapping[str, Any], name: str) 
     program = program_of(manifest["program"], place)
     classes = strings_of(manifest["classes"], f"{place} 'classes'")
     check_program(program, len(classes), place)
-    arrays = _arrays(raw, held, program, len(classes), name)
+    more = recognition_sections(program) if RECOGNITION in manifest else {}
+    arrays = _arrays(raw, held, program, len(classes), more, name)
     preprocess, feedback, reference = sections.parts_of(arrays)
     constants = sections.constants_of(program, arrays, name)
     artifact = Artifact(
@@ -168,6 +173,7 @@ def _assemble(raw: bytes, held: Layout, manifest: Mapping[str, Any], name: str) 
         thresholds=numbers_of(manifest["thresholds"], f"{place} 'thresholds'"),
         report=manifest["report"],
         home=sections.home_of(arrays),
+        recognition=recognition_of(manifest, arrays, place),
         task=scalar_of("str", manifest.get("task", CLASSES), f"{place} 'task'"),
     )
     version = artifact.format_version
@@ -178,11 +184,14 @@ def _assemble(raw: bytes, held: Layout, manifest: Mapping[str, Any], name: str) 
     return artifact
 
 
-def _arrays(raw: bytes, held: Layout, program: Program, classes: int, name: str) -> dict[str, NDArray[Any]]:
+def _arrays(
+    raw: bytes, held: Layout, program: Program, classes: int, more: Shapes, name: str
+) -> dict[str, NDArray[Any]]:
+    """All tensors: those that follow from the program, and `more` of optional sections."""
     kept = held.sections["coreset/y"].shape if "coreset/y" in held.sections else ()
     bits = 4 if "coreset/step" in held.sections else 8
     wanted = sections.expected(program, classes, kept[0] if kept else 0, bits)
-    wanted |= sections.expected_home(program, classes, held.sections)
+    wanted |= sections.expected_home(program, classes, held.sections) | more
     missing, unknown = sorted(set(wanted) - set(held.sections)), sorted(set(held.sections) - set(wanted))
     if missing or unknown:
         fault = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r:.80} has no place in the program"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.artifact import recognition
 from calibrant.artifact.format import Artifact
 from calibrant.core import nibbles
 from calibrant.core.dtype import pack, unpack, weight_range
@@ -75,7 +76,7 @@ def arrays_of(artifact: Artifact) -> dict[str, NDArray[Any]]:
                 f"layer {layer.name!r}: expected codes {low} to {high}, got {codes.min()}..{codes.max()}"
             )
         packed[f"weights/{layer.name}"] = pack(codes, layer.bits)
-    packed |= _coreset_arrays(artifact.coreset)
+    packed |= _coreset_arrays(artifact.coreset) | recognition.arrays_of(artifact.recognition)
     return packed | {
         "bias": constants.bias,
         "multiplier": constants.multiplier,

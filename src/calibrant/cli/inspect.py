@@ -21,6 +21,7 @@ CONTENTS = {
     "preprocess": "standardization, one a channel",
     "reference": "usual activations",
     "home": "usual pre-activations, to correct drift",
+    "recognition": "what home looks like, to know domains again",
     "header and manifest": "program, settings, hashes, report",
 }
 

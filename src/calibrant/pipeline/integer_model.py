@@ -29,6 +29,7 @@ def prepare_integer(
     coreset_rule: str = "balanced",
     classes: tuple[str, ...] | None = None,
     steps: int | None = None,
+    blocks: NDArray[np.int64] | None = None,
     seed: int = 0,
 ) -> Artifact:
     """Prepare a network that is quantized already for sparse training on a device.
@@ -51,6 +52,8 @@ def prepare_integer(
         Names; default "0", "1", ...
     steps : int, optional
         Passes a window, see `FlipSettings`.
+    blocks : int64[N], optional
+        Which stretch of time each sample is of, see `calibrant.prepare`.
     seed : int
 
     Returns
@@ -70,7 +73,7 @@ def prepare_integer(
     names = classes or tuple(str(label) for label in range(outputs))
     if len(names) != outputs:
         raise DataError(f"classes: expected {outputs} names, one an output, got {len(names)}")
-    samples = Samples.of(x, y, names)
+    samples = Samples.of(x, y, names, blocks)
     coresets.check(coreset_rule, samples.y, coreset, None)
     nothing = Feedback(np.zeros((len(names), program.channel_count), np.int8), np.ones(len(program.layers), np.float32))
     extras = parts.Extras(

@@ -24,6 +24,7 @@ from calibrant.core.task import check_labels
 from calibrant.core.training import Training
 from calibrant.core.window import check_window, encode
 from calibrant.engine import Engine
+from calibrant.pipeline import recognition
 from calibrant.pipeline.home import pre_activations
 from calibrant.policy.feature_distance import DISTANCE_ONE, Features, nearest
 from calibrant.updaters import defaults
@@ -35,20 +36,30 @@ _USUAL_WEIGHT = 0.05  # root mean square of the weights that rates were chosen f
 
 @dataclass(frozen=True)
 class Samples:
-    """Training samples, checked: x float32[N, ...] in physical units, y int64[N], and the names of their classes."""
+    """Training samples, checked: x float32[N, ...] in physical units, y int64[N], and the names of their classes.
+
+    `blocks` int64[N]: which stretch of time each is of, where that is known.
+    """
 
     x: NDArray[np.float32]
     y: NDArray[np.int64]
     classes: tuple[str, ...]
+    blocks: NDArray[np.int64] | None = None
 
     @classmethod
-    def of(cls, x: NDArray[np.float32], y: NDArray[np.int64], classes: tuple[str, ...]) -> Samples:
+    def of(
+        cls,
+        x: NDArray[np.float32],
+        y: NDArray[np.int64],
+        classes: tuple[str, ...],
+        blocks: NDArray[np.int64] | None = None,
+    ) -> Samples:
         """Check samples; DataError if one is malformed, has no class, or one out of range."""
         x = check_window(x, np.shape(x)[1:])
         y = check_labels(y, len(x), len(classes))
         if (y < 0).any():
             raise DataError(f"training labels: expected a class for every sample, got {int((y < 0).sum())} unlabeled")
-        return cls(x, y, classes)
+        return cls(x, y, classes, recognition.check_blocks(blocks, len(x)))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -120,6 +131,7 @@ def compose(
         input_shape=samples.input_shape,
         training=extras.training,
         home=pre_activations(engine, codes, samples.y, len(samples.classes)),
+        recognition=recognition.of(program, codes, pooled, samples.y, samples.blocks),
         settings=extras.settings,
     )
     wrong = logits(outputs, program, constants).argmax(axis=1) != samples.y

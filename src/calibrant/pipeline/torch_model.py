@@ -58,6 +58,7 @@ class Options:
     form: str
     scheme: str
     steps: int | None
+    blocks: NDArray[np.int64] | None
     validation: Labeled | None
     progress: Progress | None
 
@@ -80,6 +81,7 @@ def prepare(
     form: str = "accumulated",
     scheme: str = "last-2",
     steps: int | None = None,
+    blocks: NDArray[np.int64] | None = None,
     validation: Labeled | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
@@ -115,6 +117,10 @@ def prepare(
         How the device adapts, see `FlipSettings`.
     scheme : str
         What the form 'sparse' trains, see `calibrant.autodiff.named`.
+    blocks : int64[N], optional
+        Which stretch of time each sample is of, rising with time: trials, takes, days. From stretches that are left out
+        a device learns how far home strays. Without, they are stretches of each class's samples in the given order;
+        where these cut a recording in two, home looks steadier than it is, and its later windows cause false alarms.
     validation : (x, y), optional
         Held-out samples for the report; without them accuracies are those of the training samples.
     progress : callable, optional
@@ -145,10 +151,12 @@ def prepare(
         form=form,
         scheme=scheme,
         steps=steps,
+        blocks=blocks,
         validation=validation,
         progress=progress,
     )
-    samples = Samples.of(x, y, options.classes or tuple(str(c) for c in range(int(np.max(y, initial=0)) + 1)))
+    names = options.classes or tuple(str(c) for c in range(int(np.max(y, initial=0)) + 1))
+    samples = Samples.of(x, y, names, options.blocks)
     if options.coreset_bits not in (8, 4):
         raise DataError(f"coreset bits: expected 8 or 4, got {options.coreset_bits}")
     coresets.check(options.coreset_rule, samples.y, options.coreset, options.misses)

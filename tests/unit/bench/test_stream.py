@@ -50,6 +50,16 @@ def test_a_leg_takes_a_subjects_training_samples_in_an_order_of_the_seed(tmp_pat
     assert any((a.y != b.y).any() for a, b in zip(seen.windows, other.windows, strict=True))
 
 
+def test_blocks_are_takes_where_the_family_has_them(tmp_path: Path) -> None:
+    root, case = fsdd(tmp_path), Case("fsdd", "toy", (1, 2), (), known=4)
+    source = scene.training(root, FAMILIES["fsdd"], case)
+    assert source.blocks is not None
+    assert source.blocks.tolist() == [5] * 8
+    assert scene.training(root, replace(FAMILIES["fsdd"], blocks=False), case).blocks is None
+    named = {name for name, family in FAMILIES.items() if family.blocks}
+    assert named == {"dsa", "usc_had", "fsdd", "gas_drift", "scenarios"}
+
+
 def test_a_gradual_leg_goes_from_one_subject_to_the_other(tmp_path: Path) -> None:
     root, family = fsdd(tmp_path), replace(FAMILIES["fsdd"], window=10)
     legs = (Leg(2, windows=1), Leg(2, windows=10, until=3), Leg(3, windows=1))

@@ -59,11 +59,24 @@ def test_it_repeats_by_seed(graph, samples):
     assert not np.array_equal(first.coreset.x, other.coreset.x)
 
 
+def test_blocks_say_how_far_home_strays(graph, samples):
+    x, y = (np.concatenate([each] * 5) for each in samples)
+    x = x + np.repeat(np.linspace(-1, 1, 5), 60)[:, None, None].astype(np.float32)
+    mixed = np.arange(300) % 5  # blocks that are all alike
+    told, hidden = (
+        prepare_integer(graph, x, y, preprocess=PLAIN, scheme="full", coreset=6, blocks=blocks).recognition
+        for blocks in (np.repeat(np.arange(5), 60), mixed)
+    )
+    assert told.wander > hidden.wander
+
+
 def test_what_does_not_fit_is_refused(graph, samples):
     x, y = samples
     with pytest.raises(DataError, match="classes: expected 3 names, one an output, got 2"):
         prepare_integer(graph, x, y, preprocess=PLAIN, scheme="full", classes=("a", "b"))
     with pytest.raises(ModelError, match="scheme: expected classifier"):
         prepare_integer(graph, x, y, preprocess=PLAIN, scheme="everything")
+    with pytest.raises(DataError, match="blocks: expected 60 integers"):
+        prepare_integer(graph, x, y, preprocess=PLAIN, scheme="full", blocks=y[:3])
     with pytest.raises(DataError, match="expected a class for every sample"):
         prepare_integer(graph, x, np.where(y == 0, -1, y), preprocess=PLAIN, scheme="full")

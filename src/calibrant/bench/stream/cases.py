@@ -42,6 +42,7 @@ class Family:
     """Streams of one kind: data set, network, samples a window, and the cases.
 
     `ordered`: samples come in the order of the file, which is that of time; else shuffled, or in runs of one class.
+    `blocks`: segments of the data set are stretches of time, which `prepare` is told: trials, takes, parts of a batch.
     """
 
     dataset: str
@@ -49,3 +50,4 @@ class Family:
     window: int
     cases: tuple[Case, ...]
     ordered: bool = False
+    blocks: bool = False

@@ -48,8 +48,8 @@ def _scenarios() -> tuple[Case, ...]:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "dsa": Family("dsa", "cnn", 91, _pairs("dsa", CHOSEN_PAIRS)),
-    "usc_had": Family("usc_had", "cnn", 30, _pairs("usc_had", CHOSEN_PAIRS)),
+    "dsa": Family("dsa", "cnn", 91, _pairs("dsa", CHOSEN_PAIRS), blocks=True),
+    "usc_had": Family("usc_had", "cnn", 30, _pairs("usc_had", CHOSEN_PAIRS), blocks=True),
     "fsdd": Family(
         "fsdd",
         "cnn",
@@ -59,9 +59,14 @@ FAMILIES: Mapping[str, Family] = {
             Case("fsdd", "two others, four others", (5, 6), tuple(Leg(n) for n in (1, 2, 3, 4))),
             Case("fsdd", "in turns", (1, 2), tuple(Leg(n, 2) for n in (3, 5, 4, 6) * 2)),
         ),
+        blocks=True,
     ),
     "gas_drift": Family(
-        "gas_drift", "mlp", 50, (Case("gas_drift", "batch after batch", (1,), tuple(Leg(n) for n in BATCHES)),)
+        "gas_drift",
+        "mlp",
+        50,
+        (Case("gas_drift", "batch after batch", (1,), tuple(Leg(n) for n in BATCHES)),),
+        blocks=True,
     ),
     "elec2": Family(
         "elec2",
@@ -78,6 +83,6 @@ FAMILIES: Mapping[str, Family] = {
         ordered=True,
     ),
     "cifar10": Family("cifar10", "resnet18-w16", 150, _corruptions()),
-    "scenarios": Family("dsa", "cnn", 91, _scenarios()),
+    "scenarios": Family("dsa", "cnn", 91, _scenarios(), blocks=True),
 }
 SYNTHETIC = "synthetic"  # a family of random sequences, see `bench.stream.synthetic`

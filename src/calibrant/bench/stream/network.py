@@ -22,12 +22,12 @@ from calibrant.pipeline import float_training, torch_model
 def prepare(workspace: Workspace, root: Path | None, job: Preparation) -> None:
     """Train and quantize; the artifact, the float network and the fake-quantized one go into the workspace."""
     if job.family == SYNTHETIC:
-        net, (x, y) = synthetic.trained(0)
-        test, how = synthetic.tone(300, 3), Recipe()
-        classes: tuple[str, ...] = synthetic.NAMES
+        net, train = synthetic.trained(0)
+        source, how = scene.Source(train, synthetic.tone(300, 3), synthetic.NAMES), Recipe()
     else:
         assert root is not None
-        (x, y), test, classes = scene.training(root, FAMILIES[job.family], _case(job))
+        source = scene.training(root, FAMILIES[job.family], _case(job))
+        x, y = source.train
         how = recipe(FAMILIES[job.family].dataset)
         settings = float_training.TrainingSettings(
             epochs=-(-how.steps // max(1, len(y) // BATCH)),
@@ -36,11 +36,18 @@ def prepare(workspace: Workspace, root: Path | None, job: Preparation) -> None:
             shift=how.shift,
             mirror=how.mirror,
         )
-        start = untrained(job, x.shape[1:], len(classes))
+        start = untrained(job, x.shape[1:], len(source.classes))
         net = float_training.train(start, Preprocess.of(x).apply(x), y, settings, seed=job.seed)
     workspace.save_module(asdict(job), net)
     prepared = torch_model.prepare(
-        net, x, y, bits=job.bits, classes=classes, epochs=how.finetune.get(job.bits), seed=job.seed, validation=test
+        net,
+        *source.train,
+        bits=job.bits,
+        classes=source.classes,
+        epochs=how.finetune.get(job.bits),
+        seed=job.seed,
+        blocks=source.blocks,
+        validation=source.test,
     )
     workspace.save_prepared(asdict(job), prepared.artifact, prepared.net)
 

@@ -46,7 +46,20 @@ class Scene:
     final: Samples | None = None
 
 
-def training(root: Path, family: Family, case: Case) -> tuple[Samples, Samples, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Source:
+    """What a case's network is made of: `blocks` int64[N] are the stretches of time that `train` is of, where known.
+
+    Subjects share the labels of blocks, so that parts that `prepare` leaves out do not differ by their subjects.
+    """
+
+    train: Samples
+    test: Samples
+    classes: tuple[str, ...]
+    blocks: NDArray[np.int64] | None = None
+
+
+def training(root: Path, family: Family, case: Case) -> Source:
     """Training samples, test samples and classes of a case's sources.
 
     Raises
@@ -54,23 +67,24 @@ def training(root: Path, family: Family, case: Case) -> tuple[Samples, Samples, 
     DataError
         If the data is missing or damaged.
     """
-    train, test = list[Samples](), list[Samples]()
+    train, test, blocks = list[Samples](), list[Samples](), list[NDArray[np.int64]]()
     classes: tuple[str, ...] = ()
     for number in case.source:
         domain = data.load(family.dataset, root, number)
         rows, held = data.split(domain)
         rows = _earlier(domain, rows, family, case)[0] if case.home else rows
-        keep = slice(None) if case.known is None else np.flatnonzero(domain.y[rows] < case.known)
+        rows = rows if case.known is None else rows[domain.y[rows] < case.known]
         held = held if case.known is None else held[domain.y[held] < case.known]
-        train.append((domain.x[rows][keep], domain.y[rows][keep]))
+        train.append((domain.x[rows], domain.y[rows]))
+        blocks.append(domain.segment[rows])
         test.append((domain.x[held], domain.y[held]))
         classes = domain.classes
-    return _joined(train), _joined(test), classes
+    return Source(_joined(train), _joined(test), classes, np.concatenate(blocks) if family.blocks else None)
 
 
 def load(root: Path, family: Family, case: Case, order: str, seed: int) -> Scene:
     """All of a case, its stream drawn by `seed`; raises like :func:`training`."""
-    train, test, classes = training(root, family, case)
+    source = training(root, family, case)
     walks = dict[int, Walk]()
     for leg in case.legs:
         for number in {leg.subject, leg.until or leg.subject} - set(walks):
@@ -82,8 +96,8 @@ def load(root: Path, family: Family, case: Case, order: str, seed: int) -> Scene
     rng, windows = generator(seed, "stream labels"), list[Window]()
     for place, leg in enumerate(case.legs):
         for x, y in _leg(leg, walks, family.window, rng):
-            windows.append(Window(x, y, _given(y, leg.wrong, len(classes), rng), place))
-    return Scene(train, test, classes, windows)
+            windows.append(Window(x, y, _given(y, leg.wrong, len(source.classes), rng), place))
+    return Scene(source.train, source.test, source.classes, windows)
 
 
 class Walk:
