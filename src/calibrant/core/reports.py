@@ -28,7 +28,9 @@ class UpdateReport:
 
     `decision` is 'committed', 'rejected' (verification failed, weights restored; or earlier ones turned out to do
     better and are in force again) or 'skipped' (nothing to learn from).
-    Accuracies are fractions in 0..1, None where no labels exist. `alerts` are what a person should know of.
+    Accuracies are fractions in 0..1, None where no labels exist. `alerts` are what a person should know of. Of windows
+    without labels, `context` is the number of the domain that they are of, 0 home's, None where it is not known, and
+    `accuracy_estimate` a guess at the share that is predicted right (docs/concepts/adaptation.md says how good).
     """
 
     version: int
@@ -48,6 +50,8 @@ class UpdateReport:
     coreset_accuracy_before: float | None = None
     coreset_accuracy_after: float | None = None
     alerts: tuple[Alert, ...] = ()
+    context: int | None = None
+    accuracy_estimate: float | None = None
 
     def summary(self) -> str:
         """One line for a log."""

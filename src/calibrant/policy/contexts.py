@@ -145,9 +145,9 @@ class Contexts:
             raise DataError(f"context: expected one of {', '.join(str(c.number) for c in self.known)}, got {number}")
         return found
 
-    def recognize(self, signatures: NDArray[np.int16]) -> Recognized:
-        """What samples int16[n, D], at least one, are taken for. Nothing changes."""
-        here = Place.of(signatures)
+    def recognize(self, signatures: NDArray[np.int16] | Place) -> Recognized:
+        """What samples int16[n, D], at least one, or sums over them are taken for. Nothing changes."""
+        here = _place(signatures)
         limit, strain = self.limit(here.samples), self._strained(here)
         distances = {context.number: self._distance(here, context) for context in self.known}
         near = min(distances, key=distances.__getitem__)
@@ -162,8 +162,9 @@ class Contexts:
         """How far the mean of so many samples of a domain may be from its place."""
         return self.recognition.usual + DEVIATIONS * self._deviation(samples)
 
-    def seen(self, signatures: NDArray[np.int16], context: int | None) -> Self:
-        """After samples int16[n, D] of a context by its number; None: of a new one, whose number is then `latest`.
+    def seen(self, signatures: NDArray[np.int16] | Place, context: int | None) -> Self:
+        """After samples int16[n, D], or sums over them, of a context by its number; None: of a new one, whose number is
+        then `latest`.
 
         Where there are too many, the one leaves that was not seen for longest, those without a name first. What home is
         does not change.
@@ -173,7 +174,7 @@ class Contexts:
         DataError
             There is no such context.
         """
-        here, clock = Place.of(signatures), self.clock + 1
+        here, clock = _place(signatures), self.clock + 1
         after = replace(self, clock=clock, strain=self._strained(here))
         if context is None:
             number = self.latest + 1
@@ -226,6 +227,10 @@ class Contexts:
             return self.strain
         excess = (distance - self.recognition.usual) / self._deviation(here.samples)
         return min(max(0.0, self.strain + min(excess, STEP) - SLACK), ALARM + SLACK)
+
+
+def _place(signatures: NDArray[np.int16] | Place) -> Place:
+    return signatures if isinstance(signatures, Place) else Place.of(signatures)
 
 
 def _room(known: tuple[Context, ...]) -> tuple[Context, ...]:

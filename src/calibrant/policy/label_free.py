@@ -1,65 +1,70 @@
 """When a window without labels says enough to learn from, and what keeps such learning in bounds.
 
 A window's own guesses can never show that they are right, so everything here asks something else: do the predictions
-show enough different classes for means over them to speak of the domain and not of its mix of classes; is this still
-the domain that was adapted to; do samples with true labels stay right; do the weights stay near those that labels
-vouch for.
+show enough different classes for means over them to speak of the domain and not of its mix of classes; do samples with
+true labels stay right; do the weights stay near those of the artifact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.program import Program
-from calibrant.core.statistics import FeatureStatistics
+from calibrant.policy.kept import fields_of, nonsense, whole
 
-BROAD = 1, 4  # effective number of classes that must be there to recenter, from one as 0 to all as 1
-BROADER = 9, 20  # to take the window's own labels, or to recenter where windows are not alike
+BROAD = 9, 20  # effective number of classes for a window to have labels of its own, from one as 0 to all as 1
+PARTIAL = 3, 5  # of the stream's effective number of classes: a window of fewer does not stand for its domain
+NARROW = 1, 4  # the same of all classes, for a first window
 UNEVEN = 3, 2  # windows are not alike when two of a window are so much likelier of one class than any two
 MINIMUM, PER_CLASS = 32, 2  # samples that show how broad a window is: so many, and so many for each class
 SETTLED = 23, 25  # of a window's own labels are what is predicted anyway: they would teach only their errors
 LABELED = 2  # labels for each class, and a domain needs no guesses
 COLLAPSE = 3, 4  # of the variety of predictions must be left
-CHANCE = 2  # times the variance that chance gives means is as usual
-REACH = 1, 10  # of the weights may differ from those that labels vouch for
-STRANGE = 16, 25  # of the squared distance to the training samples: from there on a window is of another domain
+REACH = 1, 10  # of the weights may differ from the artifact's
+_MOST = 2**50  # pairs, more than there will be
 _FORGETTING = 512  # samples of older evidence that weigh at full
-_PLACE_ONE, _FARTHEST, _QUIET = 256, 16.0, 16  # places in 1/256 standard deviation; quiet channels must not rule
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What samples without labels said under one set of weights, sums over them.
+    """What samples were predicted to be of, by the artifact's own parameters, sums over windows.
 
-    pooled int64[pooled_count]: `Observation.pooled`; predicted int64[K]: how many were predicted to be of each class;
-    of `pairs` of samples of one window, `same` were predicted to be of the same class.
+    predicted int64[K]: how many of each class; of `pairs` of samples of one window, `same` were predicted to be of the
+    same class.
     """
 
-    pooled: NDArray[np.int64]
     predicted: NDArray[np.int64]
     pairs: int
     same: int
 
     @classmethod
-    def of(cls, pooled: NDArray[np.int32], classes: NDArray[np.int64], count: int) -> Evidence:
-        """Of a window, from a forward pass: int32[N, pooled_count], predicted classes int64[N] of `count`."""
+    def of(cls, classes: NDArray[np.int64], count: int) -> Self:
+        """Of a window of predicted classes int64[N] of `count`."""
         predicted = np.bincount(classes, minlength=count)
-        return cls(pooled.sum(axis=0, dtype=np.int64), predicted, *_pairs(predicted))
+        return cls(predicted, *_pairs(predicted))
 
-    def memory(self) -> list[Any]:
-        """Plain numbers for :meth:`resumed`."""
-        return [self.pooled.tolist(), self.predicted.tolist(), self.pairs, self.same]
+    def memory(self) -> dict[str, Any]:
+        """JSON for :meth:`kept`."""
+        return {"predicted": self.predicted.tolist(), "pairs": self.pairs, "same": self.same}
 
     @classmethod
-    def resumed(cls, memory: Sequence[Any]) -> Evidence:
-        """What gave this memory."""
-        pooled, predicted, pairs, same = memory
-        return cls(np.array(pooled, np.int64), np.array(predicted, np.int64), int(pairs), int(same))
+    def kept(cls, memory: Any, count: int) -> Self:
+        """What gave this memory, of `count` classes.
+
+        Raises
+        ------
+        StateError
+            Nothing could have.
+        """
+        fields = fields_of(memory, ("predicted", "pairs", "same"), "evidence")
+        predicted, pairs = fields["predicted"], whole(fields["pairs"], 0, _MOST, "evidence field 'pairs'")
+        if not isinstance(predicted, list) or len(predicted) != count:
+            raise nonsense("evidence field 'predicted'", f"{count} numbers", predicted)
+        counts = [whole(value, 0, _MOST, "evidence field 'predicted'") for value in predicted]
+        return cls(np.array(counts, np.int64), pairs, whole(fields["same"], 0, pairs, "evidence field 'same'"))
 
     @property
     def samples(self) -> int:
@@ -67,22 +72,42 @@ class Evidence:
         return int(self.predicted.sum())
 
     @property
+    def several(self) -> bool:
+        """Whether they are of more than one window."""
+        return self.pairs < _pairs(self.predicted)[0]
+
+    @property
     def mixed(self) -> bool:
         """Whether each window holds about what all of them do; not so where classes come one after the other."""
         pairs, same = _pairs(self.predicted)
         return self.pairs >= MINIMUM and self.same * pairs * UNEVEN[1] <= same * self.pairs * UNEVEN[0]
 
-    def after(self, earlier: Evidence | None) -> Evidence:
+    def after(self, earlier: Self | None) -> Self:
         """With earlier evidence, which counts half once it is of many samples."""
         if earlier is None:
             return self
         halve = int(earlier.samples > _FORGETTING)
-        return Evidence(
-            self.pooled + (earlier.pooled >> halve),
+        return type(self)(
             self.predicted + (earlier.predicted >> halve),
             self.pairs + (earlier.pairs >> halve),
             self.same + (earlier.same >> halve),
         )
+
+    def partial(self, stream: Self) -> bool:
+        """Whether these samples show few of the classes of the stream that they are part of.
+
+        Of a first window nobody knows; it is partial where it shows few of all classes.
+
+        Examples
+        --------
+        >>> one, all = Evidence.of(np.zeros(40, np.int64), 4), Evidence.of(np.arange(40) % 4, 4)
+        >>> one.partial(one.after(all)), all.partial(one.after(all)), one.partial(one.after(one))
+        (True, False, False)
+        """
+        here = effective_classes(self.predicted)
+        if not stream.several:
+            return here * NARROW[1] < len(self.predicted) * NARROW[0]
+        return here * PARTIAL[1] < effective_classes(stream.predicted) * PARTIAL[0]
 
 
 def effective_classes(predicted: NDArray[np.int64]) -> float:
@@ -114,57 +139,10 @@ def covers_classes(predicted: NDArray[np.int64], share: tuple[int, int]) -> bool
     return pairs * whole >= same * (whole + (classes - 1) * part)
 
 
-def enough(evidence: Evidence) -> bool:
-    """Whether evidence may move biases. Where windows are not alike, only their mix is broad, and must be more so."""
-    return covers_classes(evidence.predicted, BROAD if evidence.mixed else BROADER)
-
-
 def prediction_collapse(before: NDArray[np.int64], after: NDArray[np.int64]) -> bool:
     """Whether the predictions int64[K] of the same samples lost much of their variety."""
     (pairs, same), (pairs_after, same_after) = _pairs(before), _pairs(after)
     return pairs_after * same * COLLAPSE[1] < pairs * same_after * COLLAPSE[0]
-
-
-class DomainDistance:
-    """Where a window is, by its inputs alone, whatever the weights are: by the training samples or by a domain that was
-    adapted to.
-
-    Parameters
-    ----------
-    program : Program
-    reference : FeatureStatistics
-        From the artifact.
-
-    Notes
-    -----
-    Mean inputs of the first layer, in standard deviations over the training samples. A window of another domain is
-    about as far from the one adapted to as from the training samples; one of the same domain is much nearer to it.
-    """
-
-    def __init__(self, program: Program, reference: FeatureStatistics) -> None:
-        part = program.layers[0].pooled_slice
-        self._part, self._mean = part, reference.mean[part].astype(np.float64)
-        std = reference.std[part].astype(np.float64)
-        self._std = np.maximum(std, max(float(std.max()), 1e-6) / _QUIET)
-        self._positions = program.pooled_positions[part]
-
-    def usual(self, evidence: Evidence) -> bool:
-        """Whether chance explains how far the mean inputs of so many samples are from the training samples'."""
-        here = self._of(evidence)
-        return int((here * here).sum()) * evidence.samples <= CHANCE * here.size * _PLACE_ONE**2
-
-    def is_new_domain(self, evidence: Evidence, domain: Evidence) -> bool:
-        """Whether `evidence` is of another domain than `domain`. What its mix of classes explains is taken off."""
-        here, there = self._of(evidence), self._of(domain)
-        mix = max(1 / effective_classes(evidence.predicted) - 1 / evidence.predicted.size, 1 / evidence.samples)
-        chance = round(mix * here.size * _PLACE_ONE**2)
-        apart, away = int(((here - there) ** 2).sum()) - chance, int((here * here).sum()) - chance
-        return apart > 0 and apart * STRANGE[1] >= away * STRANGE[0]
-
-    def _of(self, evidence: Evidence) -> NDArray[np.int64]:
-        far = (evidence.pooled[self._part] / (self._positions * evidence.samples) - self._mean) / self._std
-        place: NDArray[np.int64] = np.rint(np.clip(far, -_FARTHEST, _FARTHEST) * _PLACE_ONE).astype(np.int64)
-        return place
 
 
 def rejection_reason(right: int, floor: int, samples: int, coreset_drop: float, moved: int, weights: int) -> str | None:
@@ -173,13 +151,13 @@ def rejection_reason(right: int, floor: int, samples: int, coreset_drop: float, 
     Parameters
     ----------
     right, floor : int
-        Of the coreset's `samples`, how many they get right, and how many the last weights that labels vouch for do.
-        Its labels are true. The loss is counted from there, so that many small losses cannot add up.
+        Of the coreset's `samples`, how many they get right, and how many the artifact's weights do. Its labels are
+        true. The loss is counted from there, so that many small losses cannot add up.
     samples : int
     coreset_drop : float
         Share of the coreset that may be lost.
     moved, weights : int
-        How many of the weights differ from those that labels vouch for.
+        How many of the weights differ from the artifact's.
 
     Examples
     --------
@@ -191,7 +169,7 @@ def rejection_reason(right: int, floor: int, samples: int, coreset_drop: float, 
     if floor - right > coreset_drop * samples + 1e-9:
         return f"coreset accuracy fell from {floor / samples:.3f} to {right / samples:.3f}, allowed {coreset_drop:g}"
     if moved * REACH[1] > weights * REACH[0]:
-        return f"{moved} of {weights} weights differ from the last labeled version, allowed {REACH[0]} in {REACH[1]}"
+        return f"{moved} of {weights} weights differ from the artifact's, allowed {REACH[0]} in {REACH[1]}"
     return None
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from calibrant.artifact import Artifact
 from calibrant.core.decision import Action
-from calibrant.core.evaluation import Evaluation
 from calibrant.core.reports import Alert, UpdateReport
 from calibrant.core.window import Window
+from calibrant.engine import Engine
 from calibrant.memory.store import Entry
 from calibrant.session.deployment import Deployment
 from calibrant.session.drift_monitor import Assessment, DriftMonitor
@@ -27,6 +25,7 @@ class Loop:
     Parameters
     ----------
     artifact : Artifact
+    engine : Engine
     deployed : Deployment
     supervised : Adapter
     unsupervised : TestTimeAdapter, optional
@@ -40,13 +39,14 @@ class Loop:
     def __init__(
         self,
         artifact: Artifact,
+        engine: Engine,
         deployed: Deployment,
         supervised: Adapter,
         unsupervised: TestTimeAdapter | None,
         monitor: DriftMonitor | None,
         screen: LabelScreen | None = None,
     ) -> None:
-        self._artifact, self._deployed = artifact, deployed
+        self._artifact, self._engine, self._deployed = artifact, engine, deployed
         self._supervised, self._unsupervised, self._monitor = supervised, unsupervised, monitor
         self._screen = screen
         self.resume()
@@ -70,24 +70,31 @@ class Loop:
             self._deployed.keep_evaluations(self._artifact.coreset.x)
 
     def _decide(self, window: Window) -> UpdateReport:
-        labels = len(window.known)
-        if not labels and self._unsupervised is None:
-            return self._stay(window, "no labels")
-        assessment = self._assess(window)
+        if not len(window.known):
+            return self._study(window)
+        assessment = None if self._monitor is None else self._monitor.look(window)
         if assessment is not None and assessment.decision.action is Action.REVERT:
             return self._revert(window, assessment)
         if assessment is not None and not assessment.decision.adapt:
             return self._stay(window, f"gate: {assessment.decision.reason}", assessment)
-        if labels:
-            return self._teach(window, assessment)
-        assert self._unsupervised is not None
+        return self._teach(window, assessment)
+
+    def _study(self, window: Window) -> UpdateReport:
+        """Learn from a window without labels."""
+        if self._unsupervised is None:
+            return self._stay(window, "no labels")
         studied = self._unsupervised.adapt(window.codes)
-        if not isinstance(studied, Attempt):
-            return self._stay(window, studied.reason)
-        return self._settle(window, studied, Lesson.of(window, self._deployed.buffer), assessment)
+        about = {"context": studied.context, "accuracy_estimate": studied.estimate}
+        if studied.attempt is None:
+            return self._stay(window, studied.reason, None, studied.alerts, **about)
+        nothing = Lesson.of(window, self._deployed.buffer)
+        return self._settle(window, studied.attempt, nothing, None, studied.alerts, **about)
 
     def _teach(self, window: Window, assessment: Assessment | None) -> UpdateReport:
-        """Learn from the labels of a window that are believed."""
+        """Learn from the labels of a window that are believed; from what labels vouch for on, as guesses are worth less
+        than any of them."""
+        if self._deployed.pseudo_labeled:
+            self._engine.load(self._deployed.anchor().parameters)
         lesson, said, alerts = Lesson.of(window, self._deployed.buffer), "", tuple[Alert, ...]()
         if self._screen is not None and assessment is not None:
             screened = self._screen.screen(lesson, assessment.right)
@@ -103,13 +110,6 @@ class Loop:
             attempt = replace(attempt, decision=replace(attempt.decision, reason=reason))
         return self._settle(window, attempt, lesson, assessment, alerts)
 
-    def _assess(self, window: Window) -> Assessment | None:
-        """What the monitor makes of a window. It is not asked about one without labels while guesses are in force:
-        whether those still hold is for learning without labels to say."""
-        if self._monitor is None or (not len(window.known) and self._deployed.pseudo_labeled):
-            return None
-        return self._monitor.look(window)
-
     def _settle(
         self,
         window: Window,
@@ -117,6 +117,7 @@ class Loop:
         lesson: Lesson,
         assessment: Assessment | None,
         alerts: tuple[Alert, ...] = (),
+        **about: Any,
     ) -> UpdateReport:
         """Write down what came of an attempt, and what policies go on from."""
         deployed, number, facts = self._deployed, self._deployed.head.number, window.facts()
@@ -124,8 +125,7 @@ class Loop:
             self._monitor.learned()
             facts |= assessment.facts()
         if self._unsupervised is not None and len(window.known) and attempt.commits:
-            seen = self._under(attempt, window, lesson)
-            self._unsupervised.labeled(seen, len(window.known), number + 1)
+            self._unsupervised.labeled(window.codes, len(window.known), number + 1)
         flips = deployed.commit_or_restore(attempt, lesson, self._entry(window, facts, alerts))
         decision = attempt.decision
         return window.report(
@@ -135,16 +135,8 @@ class Loop:
             flips=flips,
             alerts=alerts,
             **attempt.measured(),
+            **about,
         )
-
-    def _under(self, attempt: Attempt, window: Window, lesson: Lesson) -> Evaluation:
-        """All of a window, in its order, under the parameters that labels of it taught."""
-        known, last = lesson.rows, attempt.outcome.last
-        if len(known) == len(window.codes):
-            return last.take(slice(len(known)))
-        rest = np.setdiff1d(np.arange(len(window.codes)), known)
-        others = self._deployed.evaluator.of(window.codes[rest], window.labels[rest])
-        return last.take(slice(len(known))).then(others).take(np.argsort(np.concatenate([known, rest])))
 
     def _revert(self, window: Window, assessment: Assessment) -> UpdateReport:
         """Put a version in force again that does better."""
@@ -173,6 +165,7 @@ class Loop:
         reason: str,
         assessment: Assessment | None = None,
         alerts: tuple[Alert, ...] = (),
+        **about: Any,
     ) -> UpdateReport:
         """Report a window that nothing was tried on. Its labels are kept where they may be true and there is room."""
         facts, accuracy = window.facts() | {"reason": reason}, None
@@ -189,6 +182,7 @@ class Loop:
             accuracy_before=accuracy,
             accuracy_after=accuracy,
             alerts=alerts,
+            **about,
         )
 
     def _entry(self, window: Window, facts: dict[str, Any], alerts: tuple[Alert, ...] = ()) -> Entry:

@@ -135,7 +135,11 @@ class Session:
 
     def scores(self, x: Any) -> NDArray[np.float32]:
         """Class scores (logits) of a window, float32[N, K]; raises like :meth:`predict`."""
-        return self._parts.artifact.meaning.scores(self._parts.engine.infer(self._encode(x)))
+        codes, engine = self._encode(x), self._parts.engine
+        with self._parts.deployed.trial():
+            if self._parts.unsupervised is not None:
+                engine.load(self._parts.unsupervised.parameters(codes))
+            return self._parts.artifact.meaning.scores(engine.infer(codes))
 
     def observe(self, x: Any, y: Any = None) -> UpdateReport:
         """Learn from a window; verify; commit one new version or restore the last.

@@ -1,10 +1,11 @@
-"""What a window without labels teaches: recenter, take the window's own labels with care, verify on true ones.
+"""What windows without labels teach: which context they are of, and which of its candidates to believe.
 
-Nothing is learned from guesses alone. Biases follow the window's statistics (`updaters.bias_correction`); flips follow
-labels that the window's prototypes give (`policy.pseudo_labels`) together with the coreset's true ones; the result must
-keep the coreset right and stay near the last version that labels vouch for, the anchor. What was learned from one
-domain without labels is dropped when another comes, and a domain with labels enough is left alone
-(`policy.label_free`).
+A window is recognized by what it looks like to the artifact's own parameters (`policy.contexts`). At home those that
+labels vouch for are in force. Elsewhere candidates compete: the artifact's parameters as they are, an affine correction
+of its channels (`updaters.affine_correction`), and on top of that flips that the window's own labels ask for
+(`policy.pseudo_labels`). Each is judged, as it stands, by windows that it has not learned from
+(`policy.plausibility`); the best is in force. A context that comes again finds what it had; one that labels have
+taught is left alone.
 """
 
 from __future__ import annotations
@@ -19,67 +20,45 @@ from numpy.typing import NDArray
 from calibrant.artifact import Artifact
 from calibrant.core.decision import Action, Decision
 from calibrant.core.evaluation import Evaluation
-from calibrant.core.parameters import FLIPPED
-from calibrant.core.settings import FlipSettings
-from calibrant.core.task import UNLABELED
+from calibrant.core.parameters import FLIPPED, Parameters
+from calibrant.core.reports import Alert
 from calibrant.engine import Engine
 from calibrant.memory.policies import Memory
-from calibrant.policy import pseudo_labels
-from calibrant.policy.label_free import (
-    BROADER,
-    LABELED,
-    MINIMUM,
-    SETTLED,
-    DomainDistance,
-    Evidence,
-    covers_classes,
-    effective_classes,
-    enough,
-    prediction_collapse,
-    rejection_reason,
-)
-from calibrant.policy.verification import IMPORTANCE_LIMIT, Measured
-from calibrant.session.deployment import Anchor, Deployment
+from calibrant.policy.contexts import HOME
+from calibrant.policy.kept import fields_of, nonsense, whole
+from calibrant.policy.label_free import LABELED as LABELS_A_CLASS
+from calibrant.policy.plausibility import agreement
+from calibrant.policy.sensor_fault import stuck_channels
+from calibrant.policy.verification import Measured
+from calibrant.session.context_tracker import ContextTracker
+from calibrant.session.deployment import Deployment
+from calibrant.session.domain import AFFINE, AS_IT_IS, CANDIDATES, FLIPS, LABELED, Domain, single
+from calibrant.session.self_training import SelfTraining
 from calibrant.session.supervised import Attempt
-from calibrant.updaters.base import Samples, UpdateOutcome
-from calibrant.updaters.bias_correction import BiasCorrection
-from calibrant.updaters.guarded_flips import GuardedFlips
+from calibrant.updaters.affine_correction import AffineCorrection, AffineMemory
+from calibrant.updaters.base import UpdateOutcome
 
-# Guarded flips, and few: guesses are worth fewer steps than labels, and each must lower the loss.
-SETTINGS = FlipSettings(form="pooled", steps=8, loss_goal=0.03)
-TRUE = 2  # the coreset's labels count so much, together, for each time that the window's own do
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """Parameters that may come into force, how they came about, and what they give on window and coreset."""
-
-    outcome: UpdateOutcome
-    what: str
-
-    @property
-    def seen(self) -> Evaluation:
-        return self.outcome.last
+BLIND = 0.6  # where candidates predict fewer samples alike, somebody should know
+RECOGNIZABLE = 8  # samples, at least, that are predicted by a context of their own
+_MOST = 2**50  # contexts, more than there will be
 
 
 @dataclass(frozen=True)
-class _Window:
-    """A window without labels, int8[N, height, width, channels], and the coreset behind it, with its labels alone."""
+class Study:
+    """What came of a window without labels: an attempt, or a reason why there is none.
 
-    x: NDArray[np.int8]
-    count: int
-    y: NDArray[np.int64]
+    `context` is the number of its context, None where it is not known; `estimate` of the accuracy, a share of samples.
+    """
 
-    @property
-    def coreset(self) -> slice:
-        return slice(self.count, None)
+    reason: str
+    attempt: Attempt | None = None
+    context: int | None = None
+    alerts: tuple[Alert, ...] = ()
+    estimate: float | None = None
 
 
 class TestTimeAdapter:
     """Learns from windows without labels, or abstains.
-
-    It remembers what small or narrow windows said, until together they say enough, and what the domain looks like that
-    it has adapted to.
 
     Parameters
     ----------
@@ -88,37 +67,47 @@ class TestTimeAdapter:
         Its parameters change; whoever does not commit them restores the old.
     deployed : Deployment
     coreset_drop : float
-        See `artifact.THRESHOLDS`; counted from the anchor.
+        See `artifact.THRESHOLDS`; counted from the artifact.
+    recognizes : bool
+        Whether to tell contexts apart, if the artifact says how.
     """
 
     __test__ = False  # not a test case, whatever its name begins with
 
-    def __init__(self, artifact: Artifact, engine: Engine, deployed: Deployment, coreset_drop: float) -> None:
-        self._meaning, self._program = artifact.meaning, artifact.program
-        self._engine, self._deployed, self._coreset_drop = engine, deployed, coreset_drop
-        self._updater = GuardedFlips(artifact.meaning, artifact.feedback, SETTINGS)
-        self._bias_correction = BiasCorrection(artifact.program, artifact.constants, artifact.reference)
-        self._place = DomainDistance(artifact.program, artifact.reference)
+    def __init__(
+        self, artifact: Artifact, engine: Engine, deployed: Deployment, coreset_drop: float, recognizes: bool
+    ) -> None:
+        self._artifact, self._decode = artifact, artifact.meaning.task.decode
+        self._engine, self._deployed = engine, deployed
+        self._base = Parameters.of(artifact.constants)
+        self._taught = LABELS_A_CLASS * len(artifact.classes)  # labels, from which on a context is left alone
+        self._training = SelfTraining(artifact, engine, self._under, coreset_drop)
+        self._correction = AffineCorrection.of(artifact) if artifact.home is not None else None
+        self.tracker = ContextTracker(artifact, recognizes)
+        self._domains: dict[int, Domain]
+        self._current: int  # the context in force
+        self._corrected: dict[int, Parameters]  # what affines come to, see `_affine`
         self.resume({})
 
     def memory(self) -> dict[str, Any]:
         """What to go on from, by policy."""
-        pending, domain = (None if e is None else e.memory() for e in (self._pending, self._domain))
-        about = {"head": self._head, "labels": self._labels, "labeled": self._labeled}
-        return {"label_free": {"pending": pending, "domain": domain, **about}}
+        domains = {str(number): domain.memory(self._base) for number, domain in sorted(self._domains.items())}
+        return {"domains": {"current": self._current, "domains": domains}} | self.tracker.memory()
 
     def resume(self, memories: Mapping[str, Memory]) -> None:
-        """Go on from what :meth:`memory` said, under whatever version: what it is good for, it says itself."""
-        kept = memories["label_free"].value if "label_free" in memories else {}
-        pending, domain = kept.get("pending"), kept.get("domain")
-        # not used yet, all of it from the parameters of version `_head`
-        self._pending = None if pending is None else Evidence.resumed(pending)
-        self._head = int(kept.get("head", -1))
-        self._domain = None if domain is None else Evidence.resumed(domain)  # what was used, and what was labeled
-        # how many labels the domain had, and the last version they taught
-        self._labels, self._labeled = int(kept.get("labels", 0)), int(kept.get("labeled", -1))
+        """Go on from what :meth:`memory` said, under whatever version; StateError if it did not."""
+        self.tracker.resume(memories)
+        self._domains, self._corrected, self._current = {}, {}, HOME
+        if "domains" not in memories:
+            return
+        about = fields_of(memories["domains"].value, ("current", "domains"), "domains")
+        kept = about["domains"]
+        if not isinstance(kept, dict) or not all(str(number).isdecimal() for number in kept):
+            raise nonsense("domains", "contexts by number", kept)
+        self._current = whole(about["current"], HOME, _MOST, "domains field 'current'")
+        self._domains = {int(n): Domain.of(domain, self._base, f"context {n}") for n, domain in kept.items()}
 
-    def adapt(self, x: NDArray[np.int8]) -> Attempt | Decision:
+    def adapt(self, x: NDArray[np.int8]) -> Study:
         """Learn what a window teaches.
 
         Parameters
@@ -127,168 +116,160 @@ class TestTimeAdapter:
 
         Returns
         -------
-        Attempt or Decision
-            `before` and `after` speak of the coreset alone; the engine holds the parameters that the attempt speaks of.
-            A decision says why it abstained; the engine's parameters are then as they were.
+        Study
+            The engine holds the parameters that an attempt speaks of; without one they are as they were.
         """
-        deployed, buffer = self._deployed, self._deployed.buffer
-        if not len(buffer):
-            return _abstain("no coreset to verify on")
-        labels = np.concatenate([np.full(len(x), UNLABELED), buffer.y])
-        both = _Window(np.concatenate([x, buffer.x]), len(x), labels)
-        now = deployed.evaluator.of(x)
-        window, head, anchor = self._evidence(now), deployed.head.number, deployed.anchor()
-        pending = self._pending if self._head == head else None
-        if pending is not None and window.samples >= MINIMUM and self._place.is_new_domain(window, pending):
-            pending = None
-        evidence = window.after(pending)
-        self._pending, self._head = evidence, head
-        learned, why = deployed.pseudo_labeled and deployed.parameters != anchor.parameters, None
-        if not enough(evidence):
-            home = self._seen(both, anchor) if learned else None
-            if home is None or not covers_classes(self._evidence(home.take(slice(len(x)))).predicted, BROADER):
-                classes = effective_classes(evidence.predicted)
-                return _abstain(f"{evidence.samples} samples, predicted to be of {classes:.1f} effective classes")
-            new_domain, usual, why = True, False, "it tells more classes apart"
-        else:
-            new_domain = self._domain is None or self._place.is_new_domain(evidence, self._domain)
-            usual = new_domain and self._place.usual(evidence)
-        self._pending = None
-        taught = self._labeled == anchor.version and self._labels >= LABELED * evidence.predicted.size
-        if not new_domain and taught:
-            return _abstain("labels have taught this domain")
-        if usual and not learned:
-            return _abstain("nothing has shifted")
-        start = deployed.evaluator.of(both.x, both.y)
-        home = self._seen(both, anchor) if learned else start
-        if usual:
-            why = "nothing has shifted"
-        elif new_domain and self._domain is not None:
-            why = why or "another domain"
-        why = why or self._fault(start, both, home, anchor)
-        candidates, told = [], ""
-        if learned and why is not None:
-            reset = f"reset to version {anchor.version}, {why}"
-            candidates, told = [_Candidate(_nothing("reset", both, home), reset)], f"{reset}, "
-            evidence = window = self._evidence(home.take(slice(len(x))))  # what was pending is of other parameters
-        if not usual and enough(evidence):
-            candidates = [*self._taught(both, home if told else start, evidence, told), *candidates]
-        attempt = self._choose(candidates, both, window, start, home, anchor)
-        if attempt.decision.action is Action.SKIP and not told:
-            self._pending = evidence  # more of it will go further
-        if attempt.commits:
-            self._domain = None if usual else evidence.after(None if new_domain else self._domain)
-            self._labels = 0 if new_domain else self._labels
-        return attempt
-
-    def labeled(self, seen: Evaluation, labels: int, version: int) -> None:
-        """Take note that `labels` of a window teach a version that comes into force; `seen` is all of the window under
-        its parameters."""
-        evidence = self._evidence(seen)
-        new_domain = self._domain is None or self._place.is_new_domain(evidence, self._domain)
-        self._domain = evidence.after(None if new_domain else self._domain)
-        self._labels = labels + (0 if new_domain else self._labels)
-        self._labeled = version
-
-    def _seen(self, both: _Window, anchor: Anchor) -> Evaluation:
-        """Window and coreset under the anchor's parameters; the engine keeps those in force."""
-        self._engine.load(anchor.parameters)
-        seen = self._deployed.evaluator.of(both.x, both.y)
+        if self._correction is None:
+            return Study("abstained: the artifact does not say what is usual at home; prepare the model again")
+        stuck = stuck_channels(x, self._artifact.program, self._artifact.reference)
+        if stuck:
+            text = f"input channels that stand still: {', '.join(map(str, stuck))}"
+            return Study(f"abstained: {text}", alerts=(Alert("sensor-fault", len(stuck), 0, text),))
+        number = self.tracker.follow(x, self._under(self._base, x))
         self._engine.load(self._deployed.parameters)
-        return seen
+        if number is None:
+            return Study("abstained: few classes, kept until more of them are seen")
+        self._leave()
+        if number == HOME:
+            return self._recall(x, HOME, "nothing has shifted")
+        domain = self._domains.get(number)
+        if domain is not None and domain.labels >= self._taught:
+            return self._recall(x, number, "labels have taught this context")
+        return self._compete(x, number, self._tuned(domain))
 
-    def _taught(self, both: _Window, start: Evaluation, evidence: Evidence, told: str) -> list[_Candidate]:
-        """What the window asks for from some parameters on, boldest first."""
-        old = start.parameters
-        bias = self._bias_correction.bias(old.weights, old.bias, evidence.pooled, evidence.samples)
-        self._engine.load(old.replaced(bias=bias))
-        seen = self._deployed.evaluator.of(both.x, both.y)
-        centered = _Candidate(_nothing("recenter", both, seen), f"{told}re-centered")
-        outcome = self._flip(both, seen)
-        if outcome is None or outcome.accepted == 0:
-            return [centered]
-        return [_Candidate(outcome, f"{centered.what} and learned from its own labels"), centered]
+    def labeled(self, x: NDArray[np.int8], labels: int, version: int) -> None:
+        """Take note that `labels` of a window int8[N, height, width, channels] teach a version that comes into
+        force."""
+        if self._correction is None:
+            return
+        self._current = number = self.tracker.enter(x, self._under(self._base, x))
+        self._leave()
+        domain = self._domains.get(number) or Domain(self._fresh())
+        self._domains[number] = replace(domain, labels=domain.labels + labels, version=version)
 
-    def _flip(self, both: _Window, seen: Evaluation) -> UpdateOutcome | None:
-        """Learn the labels that the window gives itself, if it is broad enough to give any and they say something new.
+    def parameters(self, x: NDArray[np.int8]) -> Parameters:
+        """By which samples are to be predicted: those of their own context, if it is recognized; nothing changes."""
+        deployed, known = self._deployed, self.tracker.known
+        alone = len(known) <= 1 and deployed.parameters == self._chosen(HOME)
+        if not known or alone or len(x) < RECOGNIZABLE:
+            return deployed.parameters
+        number = self.tracker.nearest(x, self._under(self._base, x))
+        return deployed.parameters if number == self._current else self._chosen(number)
 
-        They say nothing new where they are what the last layer says; then only its errors would be learned. Where some
-        labels are known they do.
-        """
-        count, part, buffer = both.count, self._program.layers[-1].pooled_slice, self._deployed.buffer
-        scores = seen.scores[:count]
-        predicted = self._meaning.task.decode(scores)
-        if not covers_classes(np.bincount(predicted, minlength=scores.shape[1]), BROADER):
-            return None
-        mass = self._meaning.task.probabilities(scores)
-        pooled = seen.observation.pooled[:, part]
-        features = pseudo_labels.directions(pooled, self._program.pooled_positions[part])
-        known = ~buffer.source
-        own = pseudo_labels.pseudo_labels(features[:count], mass, features[count:][known], buffer.y[known])
-        agreed = own == predicted
-        if not known.any() and int(np.count_nonzero(agreed)) * SETTLED[1] >= count * SETTLED[0]:
-            return None
-        weight = np.where(agreed, pseudo_labels.AGREED, 1)
-        true = min(max(1, round(TRUE * int(weight.sum()) / len(buffer))), IMPORTANCE_LIMIT)
-        importance = np.concatenate([weight, np.full(len(buffer), true)]).astype(np.int64)
-        samples = Samples(both.x, np.concatenate([own, buffer.y]), importance)
-        start = Evaluation.of(seen.parameters, seen.observation, samples.y, self._meaning)
-        outcome = self._updater.update(self._engine, samples, start, SETTINGS.steps)
-        return replace(outcome, updater=f"recenter+{outcome.updater}", misses=outcome.misses[count:])
+    def _compete(self, x: NDArray[np.int8], number: int, domain: Domain) -> Study:
+        """Let the candidates of a context be judged by a window, then learn from it, and put the best in force."""
+        assert self._correction is not None
+        training = self._training
+        seen = {name: training.seen(each, x) for name, each in self._standing(number, domain).items()}
+        memory = single(self._correction.correct(self._engine, x, domain.affine)[1])
+        affine = self._affine(number, memory)
+        if AFFINE not in seen:
+            seen[AFFINE] = training.seen(affine, x)
+        contest = domain.contest.after({name: training.plausibility(each) for name, each in seen.items()})
+        weights, name = domain.weights, "affine"
+        flipped = training.flip(x, affine if weights is None else affine.replaced(**{FLIPPED: weights}))
+        if flipped is not None:
+            name = f"affine+{flipped.updater}"
+            if training.collapsed(x, affine, flipped):
+                weights = None
+            elif not training.harmful(flipped.last.parameters[FLIPPED]):
+                weights = flipped.last.parameters[FLIPPED]
+        contest = contest.without(FLIPS) if weights is None else contest
+        chosen = contest.winner(CANDIDATES)
+        self._domains[number] = replace(domain, affine=memory, weights=weights, contest=contest, chosen=chosen)
+        estimate = agreement([self._decode(each.scores[: len(x)]) for each in seen.values()])
+        study = self._put(x, number, f"context {number}: {chosen}", name if chosen == FLIPS else "affine")
+        return replace(study, alerts=_blind(estimate), estimate=estimate)
 
-    def _choose(
-        self,
-        candidates: list[_Candidate],
-        both: _Window,
-        window: Evidence,
-        start: Evaluation,
-        home: Evaluation,
-        anchor: Anchor,
-    ) -> Attempt:
-        """The first candidate that nothing speaks against; without one, the parameters stay.
+    def _tuned(self, domain: Domain | None) -> Domain:
+        """With a memory for the order that samples come in: windows of few classes must not rule it."""
+        fresh = self._fresh()
+        if domain is None:
+            return Domain(fresh)
+        if domain.affine.limit == fresh.limit:
+            return domain
+        return replace(domain, affine=fresh, weights=None, contest=domain.contest.without(FLIPS).without(AFFINE))
 
-        Biases that change no prediction of the window are not worth a version.
-        """
-        first: str | None = None
-        before = _measured(start, both)
-        for candidate in candidates:
-            wrong = self._fault(candidate.seen, both, home, anchor)
-            predicted = self._evidence(candidate.seen.take(slice(both.count))).predicted
-            back = candidate.seen.parameters == anchor.parameters
-            telling = window.samples >= MINIMUM and not back
-            if wrong is None and telling and prediction_collapse(window.predicted, predicted):
-                wrong = "the window's predictions fell together"
-            idle = candidate.outcome.steps == 0 and telling and np.array_equal(predicted, window.predicted)
-            if back or (wrong is None and not idle):
-                self._engine.load(candidate.seen.parameters)
-                decision = Decision(Action.COMMIT, f"no labels: {candidate.what}")
-                return Attempt(candidate.outcome, before, _measured(candidate.seen, both), decision, both.x)
-            first = first or wrong
-        self._engine.load(start.parameters)
-        action, what = (Action.SKIP, "no prediction would change") if first is None else (Action.REJECT, first)
-        decision = Decision(action, f"no labels: {what}")
-        return Attempt(_nothing("recenter", both, start), before, before, decision, both.x)
+    def _fresh(self) -> AffineMemory:
+        assert self._correction is not None
+        return self._correction.from_nothing() if self.tracker.mixed else single(self._correction.from_home())
 
-    def _fault(self, seen: Evaluation, both: _Window, home: Evaluation, anchor: Anchor) -> str | None:
-        old, new = anchor.parameters[FLIPPED], seen.parameters[FLIPPED]
-        right, least = (int(np.count_nonzero(e.right[both.coreset])) for e in (seen, home))
-        samples = len(both.y) - both.count
-        return rejection_reason(right, least, samples, self._coreset_drop, int(np.count_nonzero(new != old)), old.size)
+    def _standing(self, number: int, domain: Domain) -> dict[str, Parameters]:
+        """Candidates as windows before this one left them."""
+        found, anchor = {AS_IT_IS: self._base}, self._deployed.anchor()
+        if anchor.parameters != self._base:
+            found[LABELED] = anchor.parameters
+        if AFFINE in domain.contest.standings:
+            found[AFFINE] = self._corrected.get(number) or self._affine(number, domain.affine)
+            if domain.weights is not None:
+                found[FLIPS] = found[AFFINE].replaced(**{FLIPPED: domain.weights})
+        return found
 
-    def _evidence(self, seen: Evaluation) -> Evidence:
-        classes = self._meaning.task.decode(seen.scores)
-        return Evidence.of(seen.observation.pooled, classes, seen.scores.shape[1])
+    def _affine(self, number: int, memory: AffineMemory) -> Parameters:
+        """What a context's memory comes to. Computed from what is kept, so that a state opened again goes on alike."""
+        assert self._correction is not None
+        entry = self._artifact.program.tensors[self._artifact.program.input]
+        nothing = np.zeros((0, entry.height, entry.width, entry.channels), np.int8)
+        self._corrected[number] = self._correction.correct(self._engine, nothing, memory)[0]
+        return self._corrected[number]
+
+    def _chosen(self, number: int) -> Parameters:
+        """What is in force in a context. At home: what its labels taught, or the artifact's."""
+        domain = self._domains.get(number)
+        if domain is not None and domain.version >= 0 and (number == HOME or domain.labels >= self._taught):
+            return self._deployed.at(domain.version)
+        if domain is None or number == HOME or domain.chosen == AS_IT_IS:
+            return self._base
+        if domain.chosen == LABELED:
+            return self._deployed.anchor().parameters
+        affine = self._corrected.get(number) or self._affine(number, domain.affine)
+        if domain.chosen == AFFINE or domain.weights is None:
+            return affine
+        return affine.replaced(**{FLIPPED: domain.weights})
+
+    def _recall(self, x: NDArray[np.int8], number: int, reason: str) -> Study:
+        """Put in force what a context has, and do not change it."""
+        if self._chosen(number) == self._deployed.parameters:
+            self._current = number
+            return Study(f"abstained: {reason}", context=number)
+        return self._put(x, number, f"context {number}, {reason}", "recall")
+
+    def _put(self, x: NDArray[np.int8], number: int, reason: str, name: str) -> Study:
+        """Put in force what a context has. A correction that changes no prediction is not worth a version."""
+        now, parameters = self._deployed.parameters, self._chosen(number)
+        flips = int(np.count_nonzero(parameters[FLIPPED] != now[FLIPPED]))
+        seen, entered, self._current = self._under(parameters, x), number != self._current, number
+        if parameters == now or not (entered or flips or self._differ(seen, x)):
+            self._engine.load(now)
+            return Study(f"no labels: {reason}, as before", context=number)
+        self._engine.load(parameters)
+        nothing = np.zeros(0, np.int64)
+        measured = Measured(None, None, nothing, 0.0, nothing.astype(np.bool_))
+        outcome = UpdateOutcome(name, 0, 0, 0.0, 0.0, flips, nothing, seen)
+        attempt = Attempt(outcome, measured, measured, Decision(Action.COMMIT, f"no labels: {reason}"), x)
+        return Study(reason, attempt, number)
+
+    def _differ(self, seen: Evaluation, x: NDArray[np.int8]) -> bool:
+        """Whether the parameters in force predict samples otherwise."""
+        now = self._under(self._deployed.parameters, x)
+        return not np.array_equal(self._decode(now.scores), self._decode(seen.scores))
+
+    def _leave(self) -> None:
+        """Forget what contexts had that are known no more."""
+        numbers = {context.number for context in self.tracker.known}
+        for number in set(self._domains) - numbers if numbers else ():
+            del self._domains[number]
+            self._corrected.pop(number, None)
+
+    def _under(self, parameters: Parameters, x: NDArray[np.int8]) -> Evaluation:
+        """Samples under some parameters, which the engine then holds."""
+        in_force = self._deployed.parameters
+        self._engine.load(in_force if parameters == in_force else parameters)
+        return self._deployed.evaluator.of(x)
 
 
-def _measured(seen: Evaluation, both: _Window) -> Measured:
-    """How the coreset fares."""
-    return Measured.of(seen.take(both.coreset), 0, np.zeros(0, np.int64))
-
-
-def _abstain(reason: str) -> Decision:
-    return Decision(Action.SKIP, f"abstained: {reason}")
-
-
-def _nothing(updater: str, both: _Window, seen: Evaluation) -> UpdateOutcome:
-    """No flips were tried; `seen` is what the parameters give."""
-    return UpdateOutcome(updater, 0, 0, 0.0, 0.0, 0, np.zeros(len(both.y) - both.count, np.int64), seen)
+def _blind(estimate: float | None) -> tuple[Alert, ...]:
+    if estimate is None or estimate >= BLIND:
+        return ()
+    text = f"candidates predict {estimate:.0%} of the samples alike, and no label says who is right: give some"
+    return (Alert("blind", round(estimate, 4), BLIND, text),)

@@ -84,12 +84,12 @@ def assemble(path: Path | str, options: Options) -> Parts:
         deployed = Deployment(artifact, engine, store, keeping)
         drop = limits["coreset_drop"]
         adapter = Adapter(engine, updater, drop, limits["holdout"])
-        unsupervised = TestTimeAdapter(artifact, engine, deployed, drop) if guesses else None
+        unsupervised = TestTimeAdapter(artifact, engine, deployed, drop, options.gate) if guesses else None
         monitor = DriftMonitor(artifact, engine, deployed) if options.gate else None
         screen = (
             LabelScreen(artifact, engine, deployed, updater) if options.gate and artifact.meaning.task.guesses else None
         )
-        loop = Loop(artifact, deployed, adapter, unsupervised, monitor, screen)
+        loop = Loop(artifact, engine, deployed, adapter, unsupervised, monitor, screen)
     except BaseException:
         store.close()
         raise
