@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from calibrant.policy.kept import fields_of, nonsense
 
 DECAY = 0.7  # what a window counts for when the next one comes
+_LARGEST = 2.0**20  # sum of scores, more than there will be
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Contest:
         for name, standing in kept.items():
             about = fields_of(standing, ("total", "weight"), f"standing of {name!r:.40}")
             total, weight = about["total"], about["weight"]
-            if type(total) is not float or type(weight) is not float or not 0 < weight < 1 / (1 - DECAY):
+            numbers = type(total) is float and type(weight) is float
+            if not numbers or not abs(total) <= _LARGEST or not 0 < weight < 1 / (1 - DECAY):  # NaN is neither
                 raise nonsense(f"standing of {name!r:.40}", "two numbers", standing)
             found[name] = (total, weight)
         return cls(found)
@@ -57,9 +59,9 @@ class Contest:
             news[name] = (DECAY * total + score, DECAY * weight + 1.0)
         return type(self)({**self.standings, **news})
 
-    def without(self, name: str) -> Self:
-        """As if a candidate had never been there."""
-        return type(self)({other: standing for other, standing in self.standings.items() if other != name})
+    def among(self, names: Collection[str]) -> Self:
+        """As if all others had never been there."""
+        return type(self)({name: standing for name, standing in self.standings.items() if name in names})
 
     def score(self, name: str) -> float:
         """Mean score of a candidate that has one."""

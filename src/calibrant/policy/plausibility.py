@@ -12,6 +12,8 @@ repeats. Whole numbers, the same on every machine.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,7 @@ from calibrant.core.fmath import ERROR_ONE, LOSS_ONE
 
 _DIVERSITY = 4  # a fourth of the entropy of mean predictions counts
 _OWN, _NEAR = 2, 1
+DOUBT, CHANCE = 0.03, 0.3
 
 
 def plausibility(
@@ -55,6 +58,17 @@ def plausibility(
     repeated = _OWN * int(np.count_nonzero(own == predicted)) + _NEAR * int(np.count_nonzero(near == predicted))
     score = -unsure + varied / _DIVERSITY + repeated / count * LOSS_ONE
     return round(score) / LOSS_ONE
+
+
+def benefit_of_doubt(samples: int) -> float:
+    """What the artifact as it is gets on top, judged by so many samples: others must be better by more than chance.
+
+    Examples
+    --------
+    >>> round(benefit_of_doubt(100), 3)
+    0.06
+    """
+    return DOUBT + CHANCE / math.sqrt(samples)
 
 
 def entropy(mass: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -240,10 +240,11 @@ class Deployment:
         """What the artifact gives on those of its samples that a coreset holds, float32[those, K]."""
         own = self._artifact.coreset
         if self._base_scores is None:
-            if self.parameters != self._base:
+            held = self._engine.parameters  # in force, or the anchor's
+            if held != self._base:
                 self._engine.load(self._base)
             self._base_scores = self.evaluator.of(own.x, own.y).scores
-            self._engine.load(self.parameters)
+            self._engine.load(held)
         place = {number: row for row, number in enumerate(identities(own.x, own.y).tolist())}
         rows = [place[number] for number in buffer.id[buffer.source].tolist()]
         return self._base_scores[np.array(rows, np.int64)]

@@ -78,17 +78,19 @@ class Domain:
         channels = len(base.bias)
         samples, mean, square = (_array(fields[name], channels, f"{where} field {name!r}") for name in names[:3])
         limit, moved, chosen = fields["limit"], fields["weights"], fields["chosen"]
-        if limit not in (REMEMBERED, REMEMBERED_FROM_HOME) or (samples < 0).any() or (square < 0).any():
+        known = type(limit) is int and limit in (REMEMBERED, REMEMBERED_FROM_HOME)
+        if not known or (samples < 0).any() or (square < 0).any():
             raise nonsense(where, "sums of pre-activations", limit)
-        if chosen not in CANDIDATES or (chosen != AS_IT_IS and chosen not in fields["contest"]):
+        contest = Contest.of(fields["contest"])
+        if chosen not in CANDIDATES or (chosen != AS_IT_IS and chosen not in contest.standings):
             raise nonsense(f"{where} field 'chosen'", "one of the contest", chosen)
         weights = None
-        if moved:
+        if moved != "":
             weights = apply(unpack(_bytes(moved, where), where), base)[FLIPPED]
         return cls(
             AffineMemory(samples, mean, square, limit),
             weights,
-            Contest.of(fields["contest"]),
+            contest,
             chosen,
             whole(fields["labels"], 0, _MOST, f"{where} field 'labels'"),
             whole(fields["version"], -1, _MOST, f"{where} field 'version'"),

@@ -145,6 +145,8 @@ class Loop:
         facts = window.facts() | assessment.facts() | {"reason": decision.reason}
         alert = Alert("went-back", assessment.lost, assessment.won, decision.reason)
         facts |= {"alerts": [alert.code]}
+        if self._unsupervised is not None:  # what is in force again is what its context's labels speak for
+            self._unsupervised.labeled(window.codes, 0, self._deployed.head.number + 1)
         policies = self._memories() | dict(assessment.policies)
         version = self._deployed.rollback(decision.version, Entry(facts, ticket=window.ticket, policies=policies))
         self.resume()

@@ -10,6 +10,7 @@ taught is left alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,12 +23,13 @@ from calibrant.core.decision import Action, Decision
 from calibrant.core.evaluation import Evaluation
 from calibrant.core.parameters import FLIPPED, Parameters
 from calibrant.core.reports import Alert
+from calibrant.core.task import UNLABELED
 from calibrant.engine import Engine
 from calibrant.memory.policies import Memory
 from calibrant.policy.contexts import HOME
 from calibrant.policy.kept import fields_of, nonsense, whole
 from calibrant.policy.label_free import LABELED as LABELS_A_CLASS
-from calibrant.policy.plausibility import agreement
+from calibrant.policy.plausibility import agreement, benefit_of_doubt
 from calibrant.policy.sensor_fault import stuck_channels
 from calibrant.policy.verification import Measured
 from calibrant.session.context_tracker import ContextTracker
@@ -98,14 +100,22 @@ class TestTimeAdapter:
         """Go on from what :meth:`memory` said, under whatever version; StateError if it did not."""
         self.tracker.resume(memories)
         self._domains, self._corrected, self._current = {}, {}, HOME
-        if "domains" not in memories:
-            return
-        about = fields_of(memories["domains"].value, ("current", "domains"), "domains")
-        kept = about["domains"]
-        if not isinstance(kept, dict) or not all(str(number).isdecimal() for number in kept):
-            raise nonsense("domains", "contexts by number", kept)
+        if "domains" in memories:
+            self._read(memories["domains"])
+        self._leave()
+        vouched = self._deployed.anchor().version
+        if self._correction is not None and vouched > (memories["domains"].version if "domains" in memories else 0):
+            # labels taught it, or somebody rolled back to it, unknown to what was kept
+            domain = self._domains.get(self._current) or Domain(self._fresh())
+            self._domains[self._current] = replace(domain, version=vouched)
+
+    def _read(self, kept: Memory) -> None:
+        about = fields_of(kept.value, ("current", "domains"), "domains")
+        domains = about["domains"]
+        if not isinstance(domains, dict) or not all(re.fullmatch("0|[1-9][0-9]{0,15}", name) for name in domains):
+            raise nonsense("domains", "contexts by number", domains)
         self._current = whole(about["current"], HOME, _MOST, "domains field 'current'")
-        self._domains = {int(n): Domain.of(domain, self._base, f"context {n}") for n, domain in kept.items()}
+        self._domains = {int(n): Domain.of(domain, self._base, f"context {n}") for n, domain in domains.items()}
 
     def adapt(self, x: NDArray[np.int8]) -> Study:
         """Learn what a window teaches.
@@ -153,20 +163,21 @@ class TestTimeAdapter:
         alone = len(known) <= 1 and deployed.parameters == self._chosen(HOME)
         if not known or alone or len(x) < RECOGNIZABLE:
             return deployed.parameters
-        number = self.tracker.nearest(x, self._under(self._base, x))
+        self._engine.load(self._base)
+        unlabeled, meaning = np.full(len(x), UNLABELED), self._artifact.meaning
+        seen = Evaluation.of(self._base, self._engine.observe(x), unlabeled, meaning)  # nobody will ask about it again
+        number = self.tracker.nearest(x, seen)
         return deployed.parameters if number == self._current else self._chosen(number)
 
     def _compete(self, x: NDArray[np.int8], number: int, domain: Domain) -> Study:
         """Let the candidates of a context be judged by a window, then learn from it, and put the best in force."""
         assert self._correction is not None
-        training = self._training
-        seen = {name: training.seen(each, x) for name, each in self._standing(number, domain).items()}
+        training, weights, name = self._training, domain.weights, "affine"
         memory = single(self._correction.correct(self._engine, x, domain.affine)[1])
-        affine = self._affine(number, memory)
-        if AFFINE not in seen:
-            seen[AFFINE] = training.seen(affine, x)
-        contest = domain.contest.after({name: training.plausibility(each) for name, each in seen.items()})
-        weights, name = domain.weights, "affine"
+        candidates, anchor = {AS_IT_IS: self._base}, self._deployed.anchor().parameters
+        if anchor != self._base:
+            candidates[LABELED] = anchor
+        candidates[AFFINE] = affine = self._affine(number, memory)
         flipped = training.flip(x, affine if weights is None else affine.replaced(**{FLIPPED: weights}))
         if flipped is not None:
             name = f"affine+{flipped.updater}"
@@ -174,7 +185,12 @@ class TestTimeAdapter:
                 weights = None
             elif not training.harmful(flipped.last.parameters[FLIPPED]):
                 weights = flipped.last.parameters[FLIPPED]
-        contest = contest.without(FLIPS) if weights is None else contest
+        if weights is not None:
+            candidates[FLIPS] = affine.replaced(**{FLIPPED: weights})
+        seen = {candidate: training.seen(each, x) for candidate, each in candidates.items()}
+        scores = {candidate: training.plausibility(each) for candidate, each in seen.items()}
+        scores[AS_IT_IS] += benefit_of_doubt(len(x))
+        contest = domain.contest.after(scores).among(candidates)
         chosen = contest.winner(CANDIDATES)
         self._domains[number] = replace(domain, affine=memory, weights=weights, contest=contest, chosen=chosen)
         estimate = agreement([self._decode(each.scores[: len(x)]) for each in seen.values()])
@@ -188,22 +204,11 @@ class TestTimeAdapter:
             return Domain(fresh)
         if domain.affine.limit == fresh.limit:
             return domain
-        return replace(domain, affine=fresh, weights=None, contest=domain.contest.without(FLIPS).without(AFFINE))
+        return replace(domain, affine=fresh, weights=None, contest=domain.contest.among((AS_IT_IS, LABELED)))
 
     def _fresh(self) -> AffineMemory:
         assert self._correction is not None
         return self._correction.from_nothing() if self.tracker.mixed else single(self._correction.from_home())
-
-    def _standing(self, number: int, domain: Domain) -> dict[str, Parameters]:
-        """Candidates as windows before this one left them."""
-        found, anchor = {AS_IT_IS: self._base}, self._deployed.anchor()
-        if anchor.parameters != self._base:
-            found[LABELED] = anchor.parameters
-        if AFFINE in domain.contest.standings:
-            found[AFFINE] = self._corrected.get(number) or self._affine(number, domain.affine)
-            if domain.weights is not None:
-                found[FLIPS] = found[AFFINE].replaced(**{FLIPPED: domain.weights})
-        return found
 
     def _affine(self, number: int, memory: AffineMemory) -> Parameters:
         """What a context's memory comes to. Computed from what is kept, so that a state opened again goes on alike."""
