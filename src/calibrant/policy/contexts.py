@@ -55,13 +55,15 @@ class Recognized:
     """What samples are taken for.
 
     `context` is a number, None if they are of no known domain. `distance` and `limit`: how far they are from it, or
-    from the nearest, and how far they may be; chance and wandering give 1. `nearest`: by which context to predict them.
+    from the nearest, and how far they may be; chance and wandering give 1. `closest`: the context at that distance.
+    `nearest`: by which to predict them, as long as nobody knows better.
     `strain`: the cumulative sum of home, from 4 on this is not home.
     """
 
     context: int | None
     distance: float
     limit: float
+    closest: int
     nearest: int
     strain: float
 
@@ -154,9 +156,9 @@ class Contexts:
         here_or_there = [n for n in distances if distances[n] <= limit and (n != HOME or strain <= ALARM)]
         if here_or_there:
             best = min(here_or_there, key=distances.__getitem__)
-            return Recognized(best, distances[best], limit, best, strain)
+            return Recognized(best, distances[best], limit, best, best, strain)
         close = near if distances[near] < HALF * distances[HOME] else HOME
-        return Recognized(None, distances[near], limit, close, strain)
+        return Recognized(None, distances[near], limit, near, close, strain)
 
     def limit(self, samples: int) -> float:
         """How far the mean of so many samples of a domain may be from its place."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calibrant.artifact import Artifact
 from calibrant.core.evaluation import Evaluation
 from calibrant.memory.policies import Memory
-from calibrant.policy.contexts import Context, Contexts
+from calibrant.policy.contexts import Context, Contexts, Recognized
 from calibrant.policy.kept import fields_of
 from calibrant.policy.label_free import BROAD, Evidence, covers_classes
 from calibrant.policy.place import Place
@@ -113,9 +113,10 @@ class ContextTracker:
         """The context of samples that labels vouch for, whatever their classes are."""
         return ANYWHERE if self._contexts is None else self._enter(self._place(x, seen))
 
-    def nearest(self, x: NDArray[np.int8], seen: Evaluation) -> int:
-        """By which context to predict samples; nothing changes."""
-        return ANYWHERE if self._contexts is None else self._contexts.recognize(self._place(x, seen)).nearest
+    def recognize(self, x: NDArray[np.int8], seen: Evaluation) -> Recognized:
+        """What samples are taken for; nothing changes. Only where contexts are told apart."""
+        assert self._contexts is not None
+        return self._contexts.recognize(self._place(x, seen))
 
     def name(self, number: int, name: str) -> None:
         """Give a context a name; DataError, see `Contexts.named`."""

@@ -166,7 +166,10 @@ class TestTimeAdapter:
         self._engine.load(self._base)
         unlabeled, meaning = np.full(len(x), UNLABELED), self._artifact.meaning
         seen = Evaluation.of(self._base, self._engine.observe(x), unlabeled, meaning)  # nobody will ask about it again
-        number = self.tracker.nearest(x, seen)
+        found = self.tracker.recognize(x, seen)
+        number = found.nearest
+        if found.context is None and not deployed.pseudo_labeled and found.closest != HOME:
+            number = self._current  # what labels taught elsewhere is worth more than nothing
         return deployed.parameters if number == self._current else self._chosen(number)
 
     def _compete(self, x: NDArray[np.int8], number: int, domain: Domain) -> Study:

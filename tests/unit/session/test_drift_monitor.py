@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from calibrant.artifact import Artifact, write
-from calibrant.core.decision import Action, Decision
 from calibrant.core.errors import StateError
 from calibrant.core.reports import UpdateReport
 from calibrant.session import Session
 from calibrant.session.label_screen import LabelScreen, Screened
+from calibrant.session.unsupervised import Study
 from calibrant.session.wiring import Parts
 from deployments import CHANNELS, LENGTH, Samples, deployment
 from sessions import opened
@@ -38,9 +38,6 @@ def lenient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-ABSTAINED = Decision(Action.SKIP, "abstained")
-
-
 def divided(samples: Samples, count: int) -> list[Window]:
     order = np.random.default_rng(0).permutation(len(samples[1]))
     return [(samples[0][rows], samples[1][rows]) for rows in np.array_split(order, count)]
@@ -57,12 +54,13 @@ def test_the_source_is_left_alone(path: Path, labels: bool):
         for x, y in divided(deployment().source, 6):
             report = session.observe(x, y if labels else None)
             assert (report.decision, report.version) == ("skipped", 0)
-            assert report.reason.startswith("gate: 0 of 25 wrong" if labels else "gate: distance")
+            assert report.reason.startswith("gate: 0 of 25 wrong" if labels else "abstained: nothing has shifted")
             assert report.accuracy_before == report.accuracy_after == (1.0 if labels else None)
         assert weights(parts) == before
-        detail = parts.store.events()[-1].detail
-        assert detail["errors"] == 0
-        assert detail["distance"] < 2
+        if labels:
+            detail = parts.store.events()[-1].detail
+            assert detail["errors"] == 0
+            assert detail["distance"] < 2
 
 
 def test_another_domain_is_learned_and_then_left_alone(path: Path):
@@ -75,16 +73,15 @@ def test_another_domain_is_learned_and_then_left_alone(path: Path):
         assert session.versions()[1].metrics["errors"] > 10
 
 
-def test_without_labels_only_what_is_far_reaches_the_unsupervised(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_gate_is_not_asked_about_windows_without_labels(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What they are of, those say who learn from them."""
     with opened(path) as (session, parts):
         asked = []
-        monkeypatch.setattr(parts.unsupervised, "adapt", lambda x: asked.append(len(x)) or ABSTAINED)
-        for x, _ in divided(deployment().source, 6):
-            session.observe(x)
-        assert asked == []
-        for x, _ in divided(deployment().target, 2):
-            assert session.observe(x).reason == ABSTAINED.reason
-        assert asked == [48, 48]
+        monkeypatch.setattr(parts.unsupervised, "adapt", lambda x: asked.append(len(x)) or Study("abstained"))
+        monkeypatch.setattr(parts.monitor, "look", None)
+        for x, _ in [*divided(deployment().source, 6), *divided(deployment().target, 2)]:
+            assert session.observe(x).reason == "abstained"
+        assert asked == [25] * 6 + [48] * 2
 
 
 def test_without_a_gate_every_window_is_learned_from(path: Path):
@@ -148,6 +145,22 @@ def test_what_new_labels_speak_against_is_undone(lenient: Path, tmp_path: Path, 
             report = session.observe(*window)
             assert (report.decision, report.version) == ("skipped", 4)
             assert "usual is 0.5 %" in report.reason
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_what_was_undone_stays_undone_without_labels(lenient: Path, tmp_path: Path, reopened: bool):
+    state, windows = tmp_path / "s.db", divided(deployment().source, 6)
+    with ExitStack() as stack:
+        session, parts = stack.enter_context(opened(lenient, state))
+        start = weights(parts)
+        lied(session, parts)
+        assert session.observe(*windows[0]).reason.startswith("version 0 does better")
+        if reopened:
+            stack.close()
+            session, parts = stack.enter_context(opened(lenient, state))
+        for x, _ in windows[1:]:
+            assert session.observe(x).reason == "abstained: nothing has shifted"
+            assert weights(parts) == start
 
 
 def test_going_back_settles_a_window_that_waited(lenient: Path):
