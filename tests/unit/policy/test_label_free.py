@@ -132,7 +132,7 @@ def test_nonsense_is_refused(change: dict[str, object]):
 
 @pytest.mark.parametrize("memory", [None, [], "evidence", {}, {"predicted": [0] * CLASSES, "pairs": 0}])
 def test_what_is_no_memory_is_refused(memory: object):
-    with pytest.raises(StateError, match="^evidence: expected fields"):
+    with pytest.raises(StateError, match=r"^evidence: expected fields"):
         Evidence.kept(memory, CLASSES)
 
 

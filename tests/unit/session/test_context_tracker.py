@@ -121,7 +121,7 @@ def test_samples_with_labels_need_not_show_all_classes(artifact: Artifact, windo
     assert tracker.recognize(*window(AWAY, 0, (0,), count=20)).nearest == 1
 
 
-def test_asking_which_context_is_nearest_changes_nothing(artifact: Artifact, window: Make):
+def test_asking_what_samples_are_of_changes_nothing(artifact: Artifact, window: Make):
     tracker = ContextTracker(artifact, True)
     tracker.follow(*window(AWAY))
     before = tracker.memory()
@@ -138,7 +138,7 @@ def test_where_contexts_are_not_told_apart_everything_is_anywhere(artifact: Arti
     told = [tracker.follow(*window(domain)) for domain in (1, AWAY, OTHER)]
     assert told == [ANYWHERE] * 3
     assert tracker.follow(*window(AWAY, 0, (0,))) == ANYWHERE  # nothing waits either
-    assert tracker.enter(*window(1)) == tracker.nearest(*window(1)) == ANYWHERE
+    assert tracker.enter(*window(1)) == ANYWHERE
     assert tracker.known == ()
     tracker.name(ANYWHERE, "garage")
     assert tracker.memory()["contexts"]["known"] is None

@@ -155,7 +155,7 @@ def test_nonsense_is_refused(edit: Edit):
 
 @pytest.mark.parametrize("memory", [None, [], "domain", 3, {}])
 def test_what_is_no_memory_is_refused(memory: Any):
-    with pytest.raises(StateError, match="^context 1: expected fields"):
+    with pytest.raises(StateError, match=r"^context 1: expected fields"):
         Domain.of(memory, BASE, "context 1")
 
 

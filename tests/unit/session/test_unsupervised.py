@@ -15,7 +15,6 @@ import pytest
 
 from artifacts import at_home, make_artifact, make_window, recognizing
 from calibrant import Session, UpdateReport, write
-from calibrant.artifact import Artifact
 from calibrant.core.errors import StateError
 from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
@@ -329,7 +328,9 @@ def test_few_samples_are_predicted_by_what_is_in_force(session: Session):
     in_force = np.concatenate([session.scores(x[i : i + 4]) for i in range(0, len(x), 4)])
     assert not np.array_equal(in_force, session.scores(x))
     session.observe(x)
-    assert np.array_equal(np.concatenate([session.scores(x[i : i + 4]) for i in range(0, len(x), 4)]), session.scores(x))
+    assert np.array_equal(
+        np.concatenate([session.scores(x[i : i + 4]) for i in range(0, len(x), 4)]), session.scores(x)
+    )
 
 
 def test_a_rollback_holds_at_home(path: Path, tmp_path: Path):
