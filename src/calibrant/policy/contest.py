@@ -10,7 +10,6 @@ from calibrant.policy.kept import fields_of, nonsense
 
 DECAY = 0.7  # what a window counts for when the next one comes
 _LARGEST = 2.0**20  # sum of scores, more than there will be
-_LARGEST = 2.0**20  # sum of scores, more than there will be
 
 
 @dataclass(frozen=True)

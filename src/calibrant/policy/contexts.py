@@ -150,19 +150,15 @@ class Contexts:
     def recognize(self, signatures: NDArray[np.int16] | Place) -> Recognized:
         """What samples int16[n, D], at least one, or sums over them are taken for. Nothing changes."""
         here = _place(signatures)
-        limit, strain = self.limit(here.samples), self._strained(here)
+        most, strain = limit(self.recognition, here.samples), self._strained(here)
         distances = {context.number: self._distance(here, context) for context in self.known}
         near = min(distances, key=distances.__getitem__)
-        here_or_there = [n for n in distances if distances[n] <= limit and (n != HOME or strain <= ALARM)]
+        here_or_there = [n for n in distances if distances[n] <= most and (n != HOME or strain <= ALARM)]
         if here_or_there:
             best = min(here_or_there, key=distances.__getitem__)
-            return Recognized(best, distances[best], limit, best, best, strain)
+            return Recognized(best, distances[best], most, best, best, strain)
         close = near if distances[near] < HALF * distances[HOME] else HOME
-        return Recognized(None, distances[near], limit, near, close, strain)
-
-    def limit(self, samples: int) -> float:
-        """How far the mean of so many samples of a domain may be from its place."""
-        return self.recognition.usual + DEVIATIONS * self._deviation(samples)
+        return Recognized(None, distances[near], most, near, close, strain)
 
     def seen(self, signatures: NDArray[np.int16] | Place, context: int | None) -> Self:
         """After samples int16[n, D], or sums over them, of a context by its number; None: of a new one, whose number is
@@ -209,26 +205,38 @@ class Contexts:
             raise DataError("context: expected another than home to forget, got home")
         return replace(self, known=tuple(c for c in self.known if c.number != number))
 
-    def _deviation(self, samples: int) -> float:
-        return self.recognition.deviation * math.sqrt(max(1.0, FEW / samples))
-
     def _distance(self, here: Place, context: Context) -> float:
-        """How far samples are from a context, in what chance and wandering explain."""
-        n, there, variance = here.samples, context.place, self.recognition.variance
-        weight = float(n)
-        if context.number != HOME:
-            weight = n * there.samples / (n + there.samples)
-            pooled = (here.variance * there.samples + there.variance * n) / (n + there.samples)
-            variance = max(variance, pooled)
-        return apart(here, there) * weight / variance / (1.0 + self.recognition.wander * weight)
+        return distance(self.recognition, here, context.place)
 
     def _strained(self, here: Place) -> float:
         """The cumulative sum after a window, if it is one of home; what one window tells alone does not add up."""
-        distance = self._distance(here, self.known[HOME])
-        if distance > self.limit(here.samples):
+        away = self._distance(here, self.known[HOME])
+        if away > limit(self.recognition, here.samples):
             return self.strain
-        excess = (distance - self.recognition.usual) / self._deviation(here.samples)
+        excess = (away - self.recognition.usual) / _deviation(self.recognition, here.samples)
         return min(max(0.0, self.strain + min(excess, STEP) - SLACK), ALARM + SLACK)
+
+
+def distance(recognition: Recognition, here: Place, there: Place) -> float:
+    """How far the means of two places are apart, in what chance and wandering explain; 1 on average in one domain.
+
+    A place of no samples is home's: its mean is known, and its variance.
+    """
+    weight, variance = float(here.samples), recognition.variance
+    if there.samples:
+        weight = here.samples * there.samples / (here.samples + there.samples)
+        pooled = (here.variance * there.samples + there.variance * here.samples) / (here.samples + there.samples)
+        variance = max(variance, pooled)
+    return apart(here, there) * weight / variance / (1.0 + recognition.wander * weight)
+
+
+def limit(recognition: Recognition, samples: int) -> float:
+    """How far the mean of so many samples of a domain may be from its place."""
+    return recognition.usual + DEVIATIONS * _deviation(recognition, samples)
+
+
+def _deviation(recognition: Recognition, samples: int) -> float:
+    return recognition.deviation * math.sqrt(max(1.0, FEW / samples))
 
 
 def _place(signatures: NDArray[np.int16] | Place) -> Place:

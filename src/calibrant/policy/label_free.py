@@ -7,125 +7,22 @@ true labels stay right; do the weights stay near those of the artifact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Self
-
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.policy.kept import fields_of, nonsense, whole
-
 BROAD = 9, 20  # effective number of classes for a window to have labels of its own, from one as 0 to all as 1
-PARTIAL = 3, 5  # of the stream's effective number of classes: a window of fewer does not stand for its domain
-NARROW = 1, 4  # the same of all classes, for a first window
-UNEVEN = 3, 2  # windows are not alike when two of a window are so much likelier of one class than any two
 MINIMUM, PER_CLASS = 24, 2  # samples that show how broad a window is: so many, and so many for each class
 SETTLED = 23, 25  # of a window's own labels are what is predicted anyway: they would teach only their errors
 LABELED = 2  # labels for each class, and a domain needs no guesses
 COLLAPSE = 3, 4  # of the variety of predictions must be left
 REACH = 1, 10  # of the weights may differ from the artifact's
-_MOST = 2**50  # pairs, more than there will be
-_FORGETTING = 512  # samples of older evidence that weigh at full
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What samples were predicted to be of, by the artifact's own parameters, sums over windows.
-
-    predicted int64[K]: how many of each class; of `pairs` of samples of one window, `same` were predicted to be of the
-    same class.
-    """
-
-    predicted: NDArray[np.int64]
-    pairs: int
-    same: int
-
-    @classmethod
-    def of(cls, classes: NDArray[np.int64], count: int) -> Self:
-        """Of a window of predicted classes int64[N] of `count`."""
-        predicted = np.bincount(classes, minlength=count)
-        return cls(predicted, *_pairs(predicted))
-
-    def memory(self) -> dict[str, Any]:
-        """JSON for :meth:`kept`."""
-        return {"predicted": self.predicted.tolist(), "pairs": self.pairs, "same": self.same}
-
-    @classmethod
-    def kept(cls, memory: Any, count: int) -> Self:
-        """What gave this memory, of `count` classes.
-
-        Raises
-        ------
-        StateError
-            Nothing could have.
-        """
-        fields = fields_of(memory, ("predicted", "pairs", "same"), "evidence")
-        predicted, pairs = fields["predicted"], whole(fields["pairs"], 0, _MOST, "evidence field 'pairs'")
-        if not isinstance(predicted, list) or len(predicted) != count:
-            raise nonsense("evidence field 'predicted'", f"{count} numbers", predicted)
-        counts = [whole(value, 0, _MOST, "evidence field 'predicted'") for value in predicted]
-        return cls(np.array(counts, np.int64), pairs, whole(fields["same"], 0, pairs, "evidence field 'same'"))
-
-    @property
-    def samples(self) -> int:
-        """How many samples."""
-        return int(self.predicted.sum())
-
-    @property
-    def several(self) -> bool:
-        """Whether they are of more than one window."""
-        return self.pairs < _pairs(self.predicted)[0]
-
-    @property
-    def mixed(self) -> bool:
-        """Whether each window holds about what all of them do; not so where classes come one after the other."""
-        pairs, same = _pairs(self.predicted)
-        return self.pairs >= MINIMUM and self.same * pairs * UNEVEN[1] <= same * self.pairs * UNEVEN[0]
-
-    def after(self, earlier: Self | None) -> Self:
-        """With earlier evidence, which counts half once it is of many samples."""
-        if earlier is None:
-            return self
-        halve = int(earlier.samples > _FORGETTING)
-        return type(self)(
-            self.predicted + (earlier.predicted >> halve),
-            self.pairs + (earlier.pairs >> halve),
-            self.same + (earlier.same >> halve),
-        )
-
-    def partial(self, stream: Self) -> bool:
-        """Whether these samples show few of the classes of the stream that they are part of.
-
-        Of a first window nobody knows; it is partial where it shows few of all classes.
-
-        Examples
-        --------
-        >>> one, all = Evidence.of(np.zeros(40, np.int64), 4), Evidence.of(np.arange(40) % 4, 4)
-        >>> one.partial(one.after(all)), all.partial(one.after(all)), one.partial(one.after(one))
-        (True, False, False)
-        """
-        here = effective_classes(self.predicted)
-        if not stream.several:
-            return here * NARROW[1] < len(self.predicted) * NARROW[0]
-        return here * PARTIAL[1] < effective_classes(stream.predicted) * PARTIAL[0]
-
-
-def effective_classes(predicted: NDArray[np.int64]) -> float:
-    """Effective number of classes: one over the chance that two samples are of one class.
-
-    Examples
-    --------
-    >>> effective_classes(np.array([3, 3])), effective_classes(np.array([6, 0])), effective_classes(np.array([1, 0]))
-    (2.5, 1.0, 1.0)
-    """
-    pairs, same = _pairs(predicted)
-    return pairs / max(same, 1) if pairs else 1.0
 
 
 def covers_classes(predicted: NDArray[np.int64], share: tuple[int, int]) -> bool:
     """Whether enough samples of enough classes are there, by their predictions int64[K].
 
-    `share` of the way from one class to all K must be reached by the effective number of classes.
+    `share` of the way from one class to all K must be reached by the effective number of classes: one over the chance
+    that two samples are of one class.
 
     Examples
     --------

@@ -76,14 +76,18 @@ class Place:
         scatter = self.squares - _exact(self.mean) * self.samples
         return max(0.0, scatter) / ((self.samples - 1) * self.total.size * ONE**2)
 
+    def counting(self, samples: int) -> Self:
+        """As so many samples, not more than there are."""
+        total, squares = self.total * samples // self.samples, self.squares * samples // self.samples
+        return type(self)(samples, total, squares)
+
     def joined(self, earlier: Self | None) -> Self:
         """With earlier samples; beyond `MOST` all count less."""
         samples, total, squares = self.samples, self.total, self.squares
         if earlier is not None:
             samples, total, squares = samples + earlier.samples, total + earlier.total, squares + earlier.squares
-        if samples <= MOST:
-            return type(self)(samples, total, squares)
-        return type(self)(MOST, total * MOST // samples, squares * MOST // samples)
+        everything = type(self)(samples, total, squares)
+        return everything if samples <= MOST else everything.counting(MOST)
 
 
 def apart(a: Place, b: Place) -> float:

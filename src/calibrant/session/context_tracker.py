@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from calibrant.artifact import Artifact
 from calibrant.core.evaluation import Evaluation
 from calibrant.memory.policies import Memory
-from calibrant.policy.contexts import Context, Contexts, Recognized
-from calibrant.policy.kept import fields_of
-from calibrant.policy.label_free import BROAD, Evidence, covers_classes
+from calibrant.policy.clumping import Clumping
+from calibrant.policy.contexts import FEW, Context, Contexts, Recognized
+from calibrant.policy.kept import fields_of, whole
+from calibrant.policy.label_free import BROAD, covers_classes
 from calibrant.policy.place import Place
 from calibrant.policy.signature import Signatures
 
@@ -32,43 +33,44 @@ class ContextTracker:
     """
 
     def __init__(self, artifact: Artifact, recognizes: bool) -> None:
-        self._artifact = artifact
-        known = artifact.recognition if recognizes else None
-        self._known = None if known is None or not known.recognizes else known
-        self._signatures = None if self._known is None else Signatures.of(artifact.program, self._known)
+        self._artifact, self._home = artifact, artifact.recognition
+        self._signatures = None if self._home is None else Signatures.of(artifact.program, self._home)
+        self._recognizes = recognizes and self._home is not None and self._home.recognizes
         self._contexts: Contexts | None
-        self._stream: Evidence | None  # what the latest windows were predicted to be of
-        self._pending: tuple[Place, Evidence] | None
+        self._clumping: Clumping
+        self._pending: Place | None  # windows that say too little, each by itself, together
+        self._last: int | None  # the context entered last
+        self._broad: bool  # whether the latest window was predicted to be of many classes
         self.resume({})
 
     def memory(self) -> dict[str, Any]:
         """What to go on from, by policy."""
-        pending = None
-        if self._pending is not None:
-            place, evidence = self._pending
-            pending = {"place": place.memory(), "evidence": evidence.memory()}
-        stream = None if self._stream is None else self._stream.memory()
-        contexts = None if self._contexts is None else self._contexts.memory()
-        return {"contexts": {"known": contexts, "stream": stream, "pending": pending}}
+        about = {
+            "known": None if self._contexts is None else self._contexts.memory(),
+            "clumping": self._clumping.memory(),
+            "pending": None if self._pending is None else self._pending.memory(),
+            "last": self._last,
+            "broad": self._broad,
+        }
+        return {"contexts": about}
 
     def resume(self, memories: Mapping[str, Memory]) -> None:
         """Go on from what :meth:`memory` said; StateError if it did not."""
-        self._stream = self._pending = None
-        self._contexts = None if self._known is None else Contexts.of(self._known)
-        if "contexts" not in memories:
+        self._clumping, self._pending, self._last, self._broad = Clumping(), None, None, False
+        self._contexts = Contexts.of(self._home) if self._recognizes and self._home is not None else None
+        if "contexts" not in memories or self._home is None:
             return
-        kept = fields_of(memories["contexts"].value, ("known", "stream", "pending"), "contexts")
-        classes = len(self._artifact.classes)
-        if kept["stream"] is not None:
-            self._stream = Evidence.kept(kept["stream"], classes)
-        if self._known is None or kept["known"] is None:  # the session before this one told none apart
+        names = ("known", "clumping", "pending", "last", "broad")
+        kept, dimensions = fields_of(memories["contexts"].value, names, "contexts"), len(self._home.mean)
+        self._clumping, self._broad = Clumping.of(kept["clumping"], dimensions), kept["broad"] is True
+        if self._contexts is None or kept["known"] is None:  # one of the two sessions tells none apart
             return
-        self._contexts = Contexts.of(self._known, kept["known"])
+        self._contexts = Contexts.of(self._home, kept["known"])
+        if kept["last"] is not None:
+            self._last = whole(kept["last"], 0, self._contexts.latest, "contexts field 'last'")
         if kept["pending"] is not None:
-            pending = fields_of(kept["pending"], ("place", "evidence"), "pending windows")
-            sums = fields_of(pending["place"], ("samples", "total", "squares"), "pending windows")
-            place = Place.kept(sums, len(self._known.mean), "pending windows")
-            self._pending = place, Evidence.kept(pending["evidence"], classes)
+            sums = fields_of(kept["pending"], ("samples", "total", "squares"), "pending windows")
+            self._pending = Place.kept(sums, dimensions, "pending windows")
 
     @property
     def known(self) -> tuple[Context, ...]:
@@ -78,15 +80,13 @@ class ContextTracker:
     @property
     def mixed(self) -> bool:
         """Whether windows show the classes as the stream does, each of them, as far as can be said."""
-        stream = self._stream
-        if stream is None:
-            return False
-        return stream.mixed if stream.several else covers_classes(stream.predicted, BROAD)
+        return not self._clumping.clumped if self._clumping.known else self._broad
 
     def follow(self, x: NDArray[np.int8], seen: Evaluation) -> int | None:
         """Number of the context that the next window of the stream is of; a new one gets a number.
 
-        None: it shows few classes, and is kept until more of them are seen.
+        Where classes come one after the other, a window says little: what several show together decides, and until then
+        the stream is where it was. None: nobody knows where that is.
 
         Parameters
         ----------
@@ -94,24 +94,26 @@ class ContextTracker:
         seen : Evaluation
             Of these samples, by the artifact's own parameters.
         """
-        task, classes = self._artifact.meaning.task, len(self._artifact.classes)
-        evidence = Evidence.of(task.decode(seen.scores), classes)
-        self._stream = stream = evidence.after(self._stream)
-        if self._contexts is None:
+        predicted = self._artifact.meaning.task.decode(seen.scores)
+        self._broad = covers_classes(np.bincount(predicted, minlength=seen.scores.shape[1]), BROAD)
+        if self._home is None:
             return ANYWHERE
         here = self._place(x, seen)
-        if evidence.partial(stream):
-            if self._pending is not None:
-                here, evidence = here.joined(self._pending[0]), evidence.after(self._pending[1])
-            if evidence.partial(stream):
-                self._pending = here, evidence
-                return None
+        self._clumping = self._clumping.after(here, self._home)
+        if self._contexts is None:
+            return ANYWHERE
+        if self._clumping.clumped:
+            here = here.joined(self._pending)
+            count = int(self._clumping.independent(here.samples))
+            if count < FEW:
+                self._pending = here
+                return self._last
+            here = here.counting(count)
         self._pending = None
-        return self._enter(here)
-
-    def enter(self, x: NDArray[np.int8], seen: Evaluation) -> int:
-        """The context of samples that labels vouch for, whatever their classes are."""
-        return ANYWHERE if self._contexts is None else self._enter(self._place(x, seen))
+        found = self._contexts.recognize(here).context
+        self._contexts = self._contexts.seen(here, found)
+        self._last = self._contexts.latest if found is None else found
+        return self._last
 
     def recognize(self, x: NDArray[np.int8], seen: Evaluation) -> Recognized:
         """What samples are taken for; nothing changes. Only where contexts are told apart."""
@@ -122,12 +124,6 @@ class ContextTracker:
         """Give a context a name; DataError, see `Contexts.named`."""
         if self._contexts is not None:
             self._contexts = self._contexts.named(number, name)
-
-    def _enter(self, here: Place) -> int:
-        assert self._contexts is not None
-        found = self._contexts.recognize(here).context
-        self._contexts = self._contexts.seen(here, found)
-        return self._contexts.latest if found is None else found
 
     def _place(self, x: NDArray[np.int8], seen: Evaluation) -> Place:
         assert self._signatures is not None

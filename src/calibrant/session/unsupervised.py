@@ -152,7 +152,8 @@ class TestTimeAdapter:
         force."""
         if self._correction is None:
             return
-        self._current = number = self.tracker.enter(x, self._under(self._base, x))
+        number = self.tracker.follow(x, self._under(self._base, x))
+        self._current = number = self._current if number is None else number
         self._leave()
         domain = self._domains.get(number) or Domain(self._fresh())
         self._domains[number] = replace(domain, labels=domain.labels + labels, version=version)
