@@ -169,8 +169,10 @@ class TestTimeAdapter:
         seen = Evaluation.of(self._base, self._engine.observe(x), unlabeled, meaning)  # nobody will ask about it again
         found = self.tracker.recognize(x, seen)
         number = found.nearest
-        if found.context is None and not deployed.pseudo_labeled and found.closest != HOME:
-            number = self._current  # what labels taught elsewhere is worth more than nothing
+        labeled = not deployed.pseudo_labeled and found.closest != HOME
+        if found.context is None and (labeled or not self.tracker.mixed):
+            number = self._current  # what labels taught elsewhere is worth more than nothing; a part of the classes says
+            # nothing of where it is from
         return deployed.parameters if number == self._current else self._chosen(number)
 
     def _compete(self, x: NDArray[np.int8], number: int, domain: Domain) -> Study:
