@@ -41,6 +41,9 @@ def _show(version: Version, current: bool) -> None:
     to, reason = version.metrics.get("to"), version.metrics.get("reason")
     if to is not None:
         out.print(f"    {reason or f'back to version {to}'}", markup=False)
+    if (context := version.metrics.get("context")) is not None:
+        name = version.metrics.get("context_name")
+        out.print(f"    context {context}{f', {name}' if name else ''}", markup=False)
     if alerts := version.metrics.get("alerts"):
         out.print(f"    alerts: {', '.join(map(str, alerts))}", markup=False)
     before, after = version.metrics.get("accuracy_before"), version.metrics.get("accuracy_after")

@@ -66,6 +66,23 @@ class UpdateReport:
 
 
 @dataclass(frozen=True)
+class KnownContext:
+    """A domain that a session knows; 0 is home's number, where the model was trained.
+
+    `name` is empty until somebody gives it one. `samples`: of how many its place is known, at most 400. `labels` were
+    given in it, and taught `version` last, None without. `candidate` is what is in force there without labels enough:
+    "as it is", "labeled", "affine", or "affine and flips".
+    """
+
+    number: int
+    name: str
+    samples: int
+    labels: int
+    version: int | None
+    candidate: str
+
+
+@dataclass(frozen=True)
 class Version:
     """One row of the state's history. `vouched`: by labels that taught it, or by whoever rolled back to it."""
 

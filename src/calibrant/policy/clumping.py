@@ -51,6 +51,8 @@ class Clumping:
         place = None
         if last is not None:
             place = Place.kept(fields_of(last, ("samples", "total", "squares"), "clumping"), dimensions, "clumping")
+            if not place.samples:
+                raise nonsense("clumping field 'last'", "samples", last)
         return cls(place, tuple((far, most) for far, most in steps))
 
     def memory(self) -> dict[str, Any]:

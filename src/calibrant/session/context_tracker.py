@@ -13,7 +13,7 @@ from calibrant.core.evaluation import Evaluation
 from calibrant.memory.policies import Memory
 from calibrant.policy.clumping import Clumping
 from calibrant.policy.contexts import FEW, Context, Contexts, Recognized
-from calibrant.policy.kept import fields_of, whole
+from calibrant.policy.kept import fields_of, nonsense, whole
 from calibrant.policy.label_free import BROAD, covers_classes
 from calibrant.policy.place import Place
 from calibrant.policy.signature import Signatures
@@ -62,7 +62,9 @@ class ContextTracker:
             return
         names = ("known", "clumping", "pending", "last", "broad")
         kept, dimensions = fields_of(memories["contexts"].value, names, "contexts"), len(self._home.mean)
-        self._clumping, self._broad = Clumping.of(kept["clumping"], dimensions), kept["broad"] is True
+        if type(kept["broad"]) is not bool:
+            raise nonsense("contexts field 'broad'", "true or false", kept["broad"])
+        self._clumping, self._broad = Clumping.of(kept["clumping"], dimensions), kept["broad"]
         if self._contexts is None or kept["known"] is None:  # one of the two sessions tells none apart
             return
         self._contexts = Contexts.of(self._home, kept["known"])

@@ -192,6 +192,10 @@ class Deployment:
                 entry = replace(entry, coreset=self.buffer)
         self._store.record("skipped", entry)
 
+    def note(self, kind: str, entry: Entry) -> None:
+        """Write down an event that changes nothing else."""
+        self._store.record(kind, entry)
+
     def home(self, buffer: ReplayBuffer) -> NDArray[np.bool_]:
         """Which of the artifact's samples in a coreset the artifact itself has right, bool[those]."""
         return self._artifact.meaning.task.right(self._own_scores(buffer), buffer.y[buffer.source])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from calibrant.artifact import Artifact
 from calibrant.core.decision import Action
+from calibrant.core.errors import DataError
 from calibrant.core.reports import Alert, UpdateReport
 from calibrant.core.window import Window
 from calibrant.engine import Engine
@@ -79,6 +81,17 @@ class Loop:
             return self._stay(window, f"gate: {assessment.decision.reason}", assessment)
         return self._teach(window, assessment)
 
+    def name(self, number: int, name: str) -> None:
+        """Give a context a name, and write it down."""
+        try:
+            if self._unsupervised is None or not self._unsupervised.tracker.known:
+                raise DataError("context: expected a session that tells contexts apart, got one that does not")
+            self._unsupervised.tracker.name(number, name)
+            self._deployed.note("named", Entry({"context": number, "context_name": name}, policies=self._memories()))
+        except BaseException:
+            self.resume()
+            raise
+
     def _study(self, window: Window) -> UpdateReport:
         """Learn from a window without labels."""
         if self._unsupervised is None:
@@ -120,7 +133,7 @@ class Loop:
         **about: Any,
     ) -> UpdateReport:
         """Write down what came of an attempt, and what policies go on from."""
-        deployed, number, facts = self._deployed, self._deployed.head.number, window.facts()
+        deployed, number, facts = self._deployed, self._deployed.head.number, window.facts() | self._whereabouts(about)
         if self._monitor is not None and assessment is not None:
             self._monitor.learned()
             facts |= assessment.facts()
@@ -170,7 +183,7 @@ class Loop:
         **about: Any,
     ) -> UpdateReport:
         """Report a window that nothing was tried on. Its labels are kept where they may be true and there is room."""
-        facts, accuracy = window.facts() | {"reason": reason}, None
+        facts, accuracy = window.facts() | {"reason": reason} | self._whereabouts(about), None
         if assessment is not None:
             facts |= assessment.facts()
             accuracy = assessment.accuracy
@@ -186,6 +199,15 @@ class Loop:
             alerts=alerts,
             **about,
         )
+
+    def _whereabouts(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """For the state's history: the context of a window, what it is called, and how it may be doing there."""
+        facts = {name: value for name, value in about.items() if value is not None}
+        known = () if self._unsupervised is None else self._unsupervised.tracker.known
+        names = {context.number: context.name for context in known if context.name}
+        if (name := names.get(facts.get("context", -1))) is not None:
+            facts["context_name"] = name
+        return facts
 
     def _entry(self, window: Window, facts: dict[str, Any], alerts: tuple[Alert, ...] = ()) -> Entry:
         if alerts:

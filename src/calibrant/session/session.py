@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrant.core.reports import UpdateReport, Version
+from calibrant.core.reports import KnownContext, UpdateReport, Version
 from calibrant.core.settings import Budget, FlipSettings
 from calibrant.core.task import UNLABELED, check_labels
 from calibrant.core.window import Window, encode
@@ -115,7 +115,7 @@ class Session:
         return self._parts.engine.variant
 
     def predict(self, x: Any) -> NDArray[np.int64]:
-        """Classes of a window.
+        """Classes of a window, by what its own context has learned, if it is recognized; nothing is remembered of it.
 
         Parameters
         ----------
@@ -144,8 +144,8 @@ class Session:
     def observe(self, x: Any, y: Any = None) -> UpdateReport:
         """Learn from a window; verify; commit one new version or restore the last.
 
-        Labels teach most. Without any, the window's statistics and the classes it sees itself may teach a little, see
-        `session.unsupervised`; losses and accuracies in the report are then of the coreset.
+        Labels teach most. Without any, the window's context is recognized, and its statistics and the classes it sees
+        itself may teach a little, see `session.unsupervised`.
 
         Parameters
         ----------
@@ -250,6 +250,32 @@ class Session:
             return self._parts.deployed.forget()
         finally:
             self._parts.loop.resume()
+
+    def contexts(self) -> tuple[KnownContext, ...]:
+        """The domains told apart so far, home first; none where the artifact does not say how, or without a gate.
+
+        See docs/concepts/adaptation.md.
+        """
+        unsupervised = self._parts.unsupervised
+        return () if unsupervised is None else unsupervised.contexts()
+
+    def name_context(self, number: int, name: str) -> None:
+        """Call a context of :meth:`contexts` something, for reports and the log.
+
+        Parameters
+        ----------
+        number : int
+        name : str
+            At most 64 printable characters, and no other context's.
+
+        Raises
+        ------
+        DataError
+            There is no such context, or it cannot have that name.
+        StateError
+            The state cannot be written.
+        """
+        self._parts.loop.name(number, name)
 
     def versions(self) -> tuple[Version, ...]:
         """The state's history, oldest first."""

@@ -22,7 +22,7 @@ from calibrant.artifact import Artifact
 from calibrant.core.decision import Action, Decision
 from calibrant.core.evaluation import Evaluation
 from calibrant.core.parameters import FLIPPED, Parameters
-from calibrant.core.reports import Alert
+from calibrant.core.reports import Alert, KnownContext
 from calibrant.core.task import UNLABELED
 from calibrant.engine import Engine
 from calibrant.memory.policies import Memory
@@ -171,9 +171,31 @@ class TestTimeAdapter:
         number = found.nearest
         labeled = not deployed.pseudo_labeled and found.closest != HOME
         if found.context is None and (labeled or not self.tracker.mixed):
-            number = self._current  # what labels taught elsewhere is worth more than nothing; a part of the classes says
+            number = (
+                self._current
+            )  # what labels taught elsewhere is worth more than nothing; a part of the classes says
             # nothing of where it is from
         return deployed.parameters if number == self._current else self._chosen(number)
+
+    def contexts(self) -> tuple[KnownContext, ...]:
+        """What is known, home first; nothing where contexts are not told apart."""
+        found = []
+        for context in self.tracker.known:
+            domain = self._domains.get(context.number)
+            labels, version, candidate = (
+                (0, -1, AS_IT_IS) if domain is None else (domain.labels, domain.version, domain.chosen)
+            )
+            found.append(
+                KnownContext(
+                    context.number,
+                    context.name,
+                    context.place.samples,
+                    labels,
+                    version if version >= 0 else None,
+                    candidate,
+                )
+            )
+        return tuple(found)
 
     def _compete(self, x: NDArray[np.int8], number: int, domain: Domain) -> Study:
         """Let the candidates of a context be judged by a window, then learn from it, and put the best in force."""
