@@ -25,7 +25,7 @@ from calibrant.core.errors import (
     TruncatedError,
     VersionError,
 )
-from calibrant.core.reports import Alert, UpdateReport, Version
+from calibrant.core.reports import Alert, KnownContext, UpdateReport, Version
 from calibrant.core.settings import Budget, FlipSettings
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ __all__ = [
     "DataError",
     "FlipSettings",
     "HashError",
+    "KnownContext",
     "LayoutError",
     "ManifestError",
     "ModelError",

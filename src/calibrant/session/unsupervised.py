@@ -171,10 +171,7 @@ class TestTimeAdapter:
         number = found.nearest
         labeled = not deployed.pseudo_labeled and found.closest != HOME
         if found.context is None and (labeled or not self.tracker.mixed):
-            number = (
-                self._current
-            )  # what labels taught elsewhere is worth more than nothing; a part of the classes says
-            # nothing of where it is from
+            number = self._current  # labels from elsewhere are worth more than none; few classes tell of no place
         return deployed.parameters if number == self._current else self._chosen(number)
 
     def contexts(self) -> tuple[KnownContext, ...]:
