@@ -90,6 +90,8 @@ class Contexts:
         The highest number given.
     strain : float
         Cumulative sum of how strange windows of home were.
+    most : int
+        Contexts that there is room for, 2 to 8, home among them.
 
     Examples
     --------
@@ -107,9 +109,10 @@ class Contexts:
     clock: int = 0
     latest: int = HOME
     strain: float = 0.0
+    most: int = MOST
 
     @classmethod
-    def of(cls, recognition: Recognition, kept: Any = None) -> Self:
+    def of(cls, recognition: Recognition, kept: Any = None, most: int = MOST) -> Self:
         """Home alone, or what :meth:`memory` gave.
 
         Raises
@@ -119,7 +122,7 @@ class Contexts:
         """
         dimensions = len(recognition.mean)
         if kept is None:
-            return cls(recognition, (Context(HOME, "home", 0, Place.empty(dimensions)),))
+            return cls(recognition, (Context(HOME, "home", 0, Place.empty(dimensions)),), most=most)
         fields = fields_of(kept, ("clock", "latest", "strain", "contexts"), "contexts")
         clock = whole(fields["clock"], 0, _ALWAYS, "contexts field 'clock'")
         latest = whole(fields["latest"], 0, _ALWAYS, "contexts field 'latest'")
@@ -134,7 +137,7 @@ class Contexts:
             raise nonsense("contexts", f"home and numbers that rise to {latest} at most", numbers)
         if len(set(names)) < len(names) or any((c.place.samples > 0) == (c.number == HOME) for c in known):
             raise nonsense("contexts", "names of their own, and samples of all but home", names)
-        return cls(recognition, known, clock, latest, float(strain))
+        return cls(recognition, _latest(known, most), clock, latest, float(strain), most)
 
     def memory(self) -> dict[str, Any]:
         """JSON for :meth:`of`."""
@@ -176,7 +179,7 @@ class Contexts:
         after = replace(self, clock=clock, strain=self._strained(here))
         if context is None:
             number = self.latest + 1
-            known = (*_room(self.known), Context(number, "", clock, here.joined(None)))
+            known = (*_latest(self.known, self.most - 1), Context(number, "", clock, here.joined(None)))
             return replace(after, known=known, latest=number)
         old = self[context]
         place = old.place if context == HOME else here.joined(old.place)
@@ -243,12 +246,10 @@ def _place(signatures: NDArray[np.int16] | Place) -> Place:
     return signatures if isinstance(signatures, Place) else Place.of(signatures)
 
 
-def _room(known: tuple[Context, ...]) -> tuple[Context, ...]:
-    """Contexts, of which one leaves if there is no room for another."""
-    if len(known) < MOST:
-        return known
-    away = min(known[1:], key=lambda c: (c.name != "", c.last))
-    return tuple(c for c in known if c is not away)
+def _latest(known: tuple[Context, ...], most: int) -> tuple[Context, ...]:
+    """As many contexts as there is room for; those without a name leave first, and then those not seen for longest."""
+    away = sorted(known[1:], key=lambda c: (c.name != "", c.last))[: max(0, len(known) - most)]
+    return tuple(c for c in known if c not in away)
 
 
 def _is_name(name: object) -> bool:

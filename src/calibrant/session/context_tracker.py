@@ -27,15 +27,16 @@ class ContextTracker:
     Parameters
     ----------
     artifact : Artifact
-    recognizes : bool
-        False: every window is of the same context, and none is home's. So it is, too, where the artifact does not say
-        how contexts are told apart, or says that they cannot be.
+    most : int
+        Contexts to keep, home among them. With room for one, every window is of the same context, and none is home's;
+        so it is, too, where the artifact does not say how contexts are told apart, or says that they cannot be.
     """
 
-    def __init__(self, artifact: Artifact, recognizes: bool) -> None:
+    def __init__(self, artifact: Artifact, most: int) -> None:
         self._artifact, self._home = artifact, artifact.recognition
         self._signatures = None if self._home is None else Signatures.of(artifact.program, self._home)
-        self._recognizes = recognizes and self._home is not None and self._home.recognizes
+        self._most = most
+        self._recognizes = most > 1 and self._home is not None and self._home.recognizes
         self._contexts: Contexts | None
         self._clumping: Clumping
         self._pending: Place | None  # windows that say too little, each by itself, together
@@ -57,7 +58,9 @@ class ContextTracker:
     def resume(self, memories: Mapping[str, Memory]) -> None:
         """Go on from what :meth:`memory` said; StateError if it did not."""
         self._clumping, self._pending, self._last, self._broad = Clumping(), None, None, False
-        self._contexts = Contexts.of(self._home) if self._recognizes and self._home is not None else None
+        self._contexts = (
+            Contexts.of(self._home, most=self._most) if self._recognizes and self._home is not None else None
+        )
         if "contexts" not in memories or self._home is None:
             return
         names = ("known", "clumping", "pending", "last", "broad")
@@ -67,7 +70,7 @@ class ContextTracker:
         self._clumping, self._broad = Clumping.of(kept["clumping"], dimensions), kept["broad"]
         if self._contexts is None or kept["known"] is None:  # one of the two sessions tells none apart
             return
-        self._contexts = Contexts.of(self._home, kept["known"])
+        self._contexts = Contexts.of(self._home, kept["known"], self._most)
         if kept["last"] is not None:
             self._last = whole(kept["last"], 0, self._contexts.latest, "contexts field 'last'")
         if kept["pending"] is not None:

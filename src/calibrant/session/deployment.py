@@ -75,7 +75,7 @@ class Deployment:
         self._artifact, self._engine, self._store, self._keeping = artifact, engine, store, keeping
         self._base = Parameters.of(artifact.constants)
         self._base_scores: NDArray[np.float32] | None = None
-        self.evaluator = Evaluator(engine, artifact.meaning)
+        self.evaluator = Evaluator(engine, artifact.meaning, self._base)
         self.head: Version
         self.parameters: Parameters
         self.buffer: ReplayBuffer

@@ -66,10 +66,22 @@ class Footprint:
 
     @property
     def _unsupervised(self) -> int:
-        """Of learning without labels: evidence that waits and evidence that was used, and while it learns the
-        parameters of the anchor and of three candidates."""
-        evidence = 8 * (self.artifact.program.pooled_count + len(self.artifact.classes) + 2)
-        return 2 * evidence + 4 * _parameters(self.artifact)
+        """Of learning without labels: the parameters of the anchor and of four candidates, and what a single context
+        takes."""
+        return 5 * _parameters(self.artifact) + self._context
+
+    @property
+    def _context(self) -> int:
+        """Of each context: its place, sums over its channels, constants that follow from them, and its own weights."""
+        program, known = self.artifact.program, self.artifact.recognition
+        place = 0 if known is None else 8 * len(known.mean)
+        return place + 3 * 8 * program.channel_count + _parameters(self.artifact)
+
+    def contexts(self, ram: int | None, most: int) -> int:
+        """How many contexts there is room for, home among them, `most` at most and one at least."""
+        if ram is None:
+            return most
+        return min(most, 1 + max(0, ram - self.resident) // self._context)
 
 
 def check(ram: int | None, needed: int, what: str) -> None:

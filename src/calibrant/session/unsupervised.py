@@ -70,14 +70,14 @@ class TestTimeAdapter:
     deployed : Deployment
     coreset_drop : float
         See `artifact.THRESHOLDS`; counted from the artifact.
-    recognizes : bool
-        Whether to tell contexts apart, if the artifact says how.
+    most : int
+        Contexts to keep, home among them, if the artifact says how they are told apart; 1: all windows are of one.
     """
 
     __test__ = False  # not a test case, whatever its name begins with
 
     def __init__(
-        self, artifact: Artifact, engine: Engine, deployed: Deployment, coreset_drop: float, recognizes: bool
+        self, artifact: Artifact, engine: Engine, deployed: Deployment, coreset_drop: float, most: int
     ) -> None:
         self._artifact, self._decode = artifact, artifact.meaning.task.decode
         self._engine, self._deployed = engine, deployed
@@ -85,7 +85,7 @@ class TestTimeAdapter:
         self._taught = LABELS_A_CLASS * len(artifact.classes)  # labels, from which on a context is left alone
         self._training = SelfTraining(artifact, engine, self._under, coreset_drop)
         self._correction = AffineCorrection.of(artifact) if artifact.home is not None else None
-        self.tracker = ContextTracker(artifact, recognizes)
+        self.tracker = ContextTracker(artifact, most)
         self._domains: dict[int, Domain]
         self._current: int  # the context in force
         self._corrected: dict[int, Parameters]  # what affines come to, see `_affine`

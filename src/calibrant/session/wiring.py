@@ -11,6 +11,7 @@ from calibrant.core.parameters import Parameters
 from calibrant.core.settings import Budget, FlipSettings
 from calibrant.engine import Engine
 from calibrant.memory.store import Store
+from calibrant.policy.contexts import MOST
 from calibrant.session import footprint
 from calibrant.session.deployment import Deployment, Keeping
 from calibrant.session.drift_monitor import DriftMonitor
@@ -83,8 +84,9 @@ def assemble(path: Path | str, options: Options) -> Parts:
         keeping = Keeping(capacity, limits["source_share"], options.upkeep, updater.distills)
         deployed = Deployment(artifact, engine, store, keeping)
         drop = limits["coreset_drop"]
+        places = sizes.contexts(budget.ram, MOST) if options.gate else 1
         adapter = Adapter(engine, updater, drop, limits["holdout"])
-        unsupervised = TestTimeAdapter(artifact, engine, deployed, drop, options.gate) if guesses else None
+        unsupervised = TestTimeAdapter(artifact, engine, deployed, drop, places) if guesses else None
         monitor = DriftMonitor(artifact, engine, deployed) if options.gate else None
         screen = (
             LabelScreen(artifact, engine, deployed, updater) if options.gate and artifact.meaning.task.guesses else None

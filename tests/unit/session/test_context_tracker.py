@@ -18,7 +18,7 @@ from calibrant.core.rng import generator
 from calibrant.core.window import encode
 from calibrant.engine import Engine
 from calibrant.memory.policies import Memory
-from calibrant.policy.contexts import HOME
+from calibrant.policy.contexts import HOME, MOST
 from calibrant.session.context_tracker import ANYWHERE, ContextTracker
 from deployments import CLASSES, deployment, samples
 
@@ -72,7 +72,7 @@ def visits(*domains: int, length: int = 3) -> list[int]:
 
 
 def test_contexts_are_told_apart_and_come_back(artifact: Artifact, window: Make):
-    tracker = ContextTracker(artifact, True)
+    tracker = ContextTracker(artifact, MOST)
     told = [tracker.follow(*window(domain, seed)) for seed, domain in enumerate(visits(1, AWAY, OTHER, 1, AWAY, OTHER))]
     assert told == visits(HOME, 1, 2, HOME, 1, 2)
     assert [context.number for context in tracker.known] == [0, 1, 2]
@@ -80,11 +80,11 @@ def test_contexts_are_told_apart_and_come_back(artifact: Artifact, window: Make)
 
 @pytest.mark.parametrize("recognizes", [True, False])
 def test_reopened_after_every_window_it_goes_on_alike(artifact: Artifact, window: Make, recognizes: bool):
-    stayed, again = (ContextTracker(artifact, recognizes) for _ in range(2))
+    stayed, again = (ContextTracker(artifact, MOST if recognizes else 1) for _ in range(2))
     stream = [(1, ()), (AWAY, ()), (AWAY, (0,)), (AWAY, (1,)), (OTHER, ()), (1, ()), (1, (0,)), (1, (0,)), (1, (2,))]
     for seed, (domain, classes) in enumerate(stream):
         memories = kept(again)
-        again = ContextTracker(artifact, recognizes)
+        again = ContextTracker(artifact, MOST if recognizes else 1)
         again.resume(memories)
         each = window(domain, seed, classes)
         assert again.follow(*each) == stayed.follow(*each)
@@ -99,7 +99,7 @@ def by_class(window: Make, domain: int, rounds: int = 3) -> list[Window]:
 
 def test_windows_of_few_classes_are_pooled_and_then_recognized(artifact: Artifact, window: Make):
     """Home's classes, each by itself, are no domains of their own, as soon as it is known that they come like that."""
-    tracker = ContextTracker(artifact, True)
+    tracker = ContextTracker(artifact, MOST)
     told = [tracker.follow(*each) for each in by_class(window, 1, rounds=5)]
     assert not tracker.mixed
     assert set(told[-9:]) == {HOME}
@@ -111,7 +111,7 @@ def test_windows_of_few_classes_are_pooled_and_then_recognized(artifact: Artifac
 
 
 def test_while_windows_wait_the_stream_is_where_it_was(artifact: Artifact, window: Make):
-    tracker = ContextTracker(artifact, True)
+    tracker = ContextTracker(artifact, MOST)
     for each in by_class(window, 1):
         before, known = tracker.memory()["contexts"], tracker.known
         number = tracker.follow(*each)
@@ -124,7 +124,7 @@ def test_while_windows_wait_the_stream_is_where_it_was(artifact: Artifact, windo
 
 
 def test_asking_what_samples_are_of_changes_nothing(artifact: Artifact, window: Make):
-    tracker = ContextTracker(artifact, True)
+    tracker = ContextTracker(artifact, MOST)
     tracker.follow(*window(AWAY))
     before = tracker.memory()
     assert [tracker.recognize(*window(domain, 9)).nearest for domain in (AWAY, 1)] == [1, HOME]
@@ -136,7 +136,7 @@ def test_where_contexts_are_not_told_apart_everything_is_anywhere(artifact: Arti
     known = artifact.recognition
     assert known is not None
     says = {"not asked": known, "not said": None, "not possible": replace(known, kept=0.5)}[why]
-    tracker = ContextTracker(replace(artifact, recognition=says), why != "not asked")
+    tracker = ContextTracker(replace(artifact, recognition=says), 1 if why == "not asked" else MOST)
     told = [tracker.follow(*window(domain)) for domain in (1, AWAY, OTHER)]
     told += [tracker.follow(*each) for each in by_class(window, AWAY, rounds=1)]  # nothing waits either
     assert told == [ANYWHERE] * 6
@@ -146,7 +146,7 @@ def test_where_contexts_are_not_told_apart_everything_is_anywhere(artifact: Arti
 
 
 def test_it_knows_whether_windows_show_the_classes_as_the_stream_does(artifact: Artifact, window: Make):
-    mixed, sorted_ = (ContextTracker(artifact, True) for _ in range(2))
+    mixed, sorted_ = (ContextTracker(artifact, MOST) for _ in range(2))
     assert not mixed.mixed  # nothing is known yet
     for seed, each in enumerate(by_class(window, 1)):
         mixed.follow(*window(1, seed))
@@ -156,7 +156,7 @@ def test_it_knows_whether_windows_show_the_classes_as_the_stream_does(artifact: 
 
 
 def test_contexts_have_names(artifact: Artifact, window: Make):
-    tracker = ContextTracker(artifact, True)
+    tracker = ContextTracker(artifact, MOST)
     tracker.follow(*window(AWAY))
     tracker.name(1, "garage")
     assert [context.name for context in tracker.known] == ["home", "garage"]
@@ -165,14 +165,14 @@ def test_contexts_have_names(artifact: Artifact, window: Make):
 
 
 def test_contexts_are_forgotten_by_a_session_that_tells_none_apart(artifact: Artifact, window: Make):
-    tracker, other = ContextTracker(artifact, True), ContextTracker(artifact, False)
+    tracker, other = ContextTracker(artifact, MOST), ContextTracker(artifact, 1)
     tracker.follow(*window(AWAY))
     other.resume(kept(tracker))
     assert other.follow(*window(AWAY)) == ANYWHERE
     tracker.resume(kept(other))
     assert [context.number for context in tracker.known] == [HOME]
     tracker.resume({})
-    assert tracker.memory() == ContextTracker(artifact, True).memory()
+    assert tracker.memory() == ContextTracker(artifact, MOST).memory()
 
 
 Edit = Callable[[dict[str, Any]], object]
@@ -200,11 +200,11 @@ NONSENSE: list[Edit] = [
 
 @pytest.mark.parametrize("edit", NONSENSE, ids=range(len(NONSENSE)))
 def test_nonsense_is_refused(artifact: Artifact, window: Make, edit: Edit):
-    tracker = ContextTracker(artifact, True)
+    tracker = ContextTracker(artifact, MOST)
     for each in by_class(window, 1):
         tracker.follow(*each)
     memories = kept(tracker)
-    ContextTracker(artifact, True).resume(memories)
+    ContextTracker(artifact, MOST).resume(memories)
     edit(memories["contexts"].value)
     with pytest.raises(StateError, match=r"state is damaged\)$"):
         tracker.resume(memories)
