@@ -93,3 +93,17 @@ def test_no_sample_is_evaluated_twice_under_the_same_parameters(
             some = np.where(np.arange(len(y)) % 2, y, -1)
             session.observe(x, {"all": y, "some": some, "none": None}[labels])
     assert sum(calls.repeated) == 0
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_a_window_without_labels_asks_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: bool):
+    """Once for each candidate, whichever of them learns, is judged, or comes into force."""
+    write(tmp_path / "a.cal", deployment(8).prepared.artifact)
+    with Session.open(tmp_path / "a.cal", gate=gate) as session:
+        calls = Asked(monkeypatch)
+        for x, _ in windows(6):
+            calls.evaluations = 0
+            session.observe(x)
+            assert calls.evaluations <= 3  # one more in the first window, where flips compete
+        assert calls.evaluations == 2
+        assert not any(calls.repeated)

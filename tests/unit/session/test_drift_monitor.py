@@ -12,6 +12,7 @@ import pytest
 
 from calibrant.artifact import Artifact, write
 from calibrant.core.errors import StateError
+from calibrant.core.parameters import Parameters
 from calibrant.core.reports import UpdateReport
 from calibrant.session import Session
 from calibrant.session.label_screen import LabelScreen, Screened
@@ -192,11 +193,13 @@ def test_an_interrupt_while_versions_are_compared_changes_nothing(lenient: Path,
     with opened(lenient) as (session, parts):
         learned, window = lied(session, parts), divided(deployment().source, 6)[0]
 
-        def interrupt(x: np.ndarray) -> np.ndarray:
-            raise KeyboardInterrupt
-
         with monkeypatch.context() as patch:
-            patch.setattr(parts.engine, "observe", interrupt)
+
+            def interrupt(number: int) -> Parameters:
+                patch.undo()
+                raise KeyboardInterrupt
+
+            patch.setattr(parts.deployed, "at", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 session.observe(*window)
         assert weights(parts) == learned

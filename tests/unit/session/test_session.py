@@ -199,7 +199,7 @@ def test_budgets(artifact: Artifact, artifact_path: Path, window: Window):
         Session.open(artifact_path, budget=Budget(ram=100))
     with pytest.raises(BudgetError, match=r"RAM budget is 1,000 bytes, the model needs [\d,]+ \([\d,]+ over\)"):
         Session.open(artifact_path, budget=Budget(ram=1000))
-    with Session.open(artifact_path, budget=Budget(ram=6400), gate=False) as session:
+    with Session.open(artifact_path, budget=Budget(ram=7000), gate=False) as session:
         session.predict(window[0][:1])
         with pytest.raises(BudgetError, match="with a window of 40 samples"):
             session.observe(*window)

@@ -15,7 +15,7 @@ import pytest
 
 from artifacts import at_home, make_artifact, make_window, recognizing
 from calibrant import Session, UpdateReport, write
-from calibrant.core.errors import StateError
+from calibrant.core.errors import DataError, StateError
 from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
 from calibrant.engine import Engine
@@ -607,3 +607,32 @@ def test_a_context_that_nothing_is_better_for_is_predicted_by_the_artifacts_para
         session.observe(windows(1)[0])
         assert memory(parts)["domains"]["current"] == HOME
         assert np.array_equal(session.scores(x), expected)
+
+
+def test_contexts_can_be_seen_and_have_names(path: Path, tmp_path: Path):
+    x, y = all_of(DRIFTED)
+    with opened(path, tmp_path / "s.db") as (session, parts):
+        assert [(each.number, each.candidate) for each in session.contexts()] == [(HOME, AS_IT_IS)]
+        taught = session.observe(x[:96], y[:96])
+        session.name_context(1, "garage")
+        known = session.contexts()[1]
+        assert (known.number, known.name, known.labels, known.version) == (1, "garage", 96, taught.version)
+        for name in ("", "home", "a\nb"):
+            with pytest.raises(DataError, match="name of context 1"):
+                session.name_context(1, name)
+        with pytest.raises(DataError, match="expected one of 0, 1, got 7"):
+            session.name_context(7, "attic")
+    with opened(path, tmp_path / "s.db") as (session, parts):
+        assert session.contexts()[1] == known
+        assert session.observe(windows(DRIFTED)[0]).context == 1
+        assert parts.store.events()[-1].detail["context_name"] == "garage"
+        session.forget()
+        assert [each.number for each in session.contexts()] == [HOME]
+
+
+def test_without_contexts_there_is_nothing_to_see_or_to_name(path: Path):
+    for options in ({"gate": False}, {"unlabeled": False}):
+        with opened(path, **options) as (session, _):
+            assert session.contexts() == ()
+            with pytest.raises(DataError, match="expected a session that tells contexts apart"):
+                session.name_context(1, "garage")
