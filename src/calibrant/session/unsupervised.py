@@ -32,7 +32,7 @@ from calibrant.policy.label_free import LABELED as LABELS_A_CLASS
 from calibrant.policy.plausibility import agreement, benefit_of_doubt
 from calibrant.policy.sensor_fault import stuck_channels
 from calibrant.policy.verification import Measured
-from calibrant.session.context_tracker import ContextTracker
+from calibrant.session.context_tracker import ANYWHERE, ContextTracker
 from calibrant.session.deployment import Deployment
 from calibrant.session.domain import AFFINE, AS_IT_IS, CANDIDATES, FLIPS, LABELED, Domain, single
 from calibrant.session.self_training import SelfTraining
@@ -152,7 +152,9 @@ class TestTimeAdapter:
         force."""
         if self._correction is None:
             return
-        number = self.tracker.follow(x, self._under(self._base, x))
+        number: int | None = ANYWHERE
+        if self.tracker.known:
+            number = self.tracker.follow(x, self._under(self._base, x))
         self._current = number = self._current if number is None else number
         self._leave()
         domain = self._domains.get(number) or Domain(self._fresh())
