@@ -19,7 +19,10 @@ FOLDER = Path(__file__).with_name("fixtures")
 WINDOWS = FOLDER / "windows.npz"
 SHIFTS = (0.0, 0.0, 0.9, 0.9, -1.0, -1.0, -2.0, 0.0, 1.4)
 MISLABELED = 7  # the window whose labels are all wrong: learning from it must be refused
-ARTIFACTS = {recipe.name: FOLDER / recipe.file for recipe in (*RECIPES, INTEGERS)}
+FIRST = {recipe.name: FOLDER / recipe.file for recipe in (*RECIPES, INTEGERS)}
+# One that says what home looks like, which the first ones do not; made by the recipe of chain/accumulated/4.
+CONTEXTS = "chain/contexts/4"
+ARTIFACTS = FIRST | {CONTEXTS: FOLDER / "chain-contexts-4.cal"}
 
 
 def windows(artifact: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -36,8 +39,9 @@ def make() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         preparation.prepare_all(Path(folder))
-        for path in ARTIFACTS.values():
+        for path in FIRST.values():
             shutil.copy(Path(folder) / path.name, path)
+        shutil.copy(FIRST["chain/accumulated/4"], ARTIFACTS[CONTEXTS])
     drawn = [preparation.samples(10 + i, SAMPLES, shift) for i, shift in enumerate(SHIFTS)]
     x, y = (np.stack(part) for part in zip(*drawn, strict=True))
     y[MISLABELED] = (y[MISLABELED] + 1) % preparation.CLASSES

@@ -8,7 +8,7 @@ more where it does not. A change of domain is one difference among many, which a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import median_low
 from typing import Any, Self
 
 from calibrant.core.recognition import Recognition
@@ -76,12 +76,12 @@ class Clumping:
     @property
     def clumped(self) -> bool:
         """Whether windows differ more than chance has it, again and again."""
-        return self.known and median(far / most for far, most in self.steps) > 1.0
+        return self.known and median_low(far / most for far, most in self.steps) > 1.0
 
     def independent(self, samples: int) -> float:
         """As how many independent samples so many count: a mean of n varies by so much more than one n-th (L. Kish,
         "Survey Sampling", 1965, section 5.4: the design effect)."""
-        return samples / max(1.0, median(far for far, _ in self.steps)) if self.clumped else float(samples)
+        return samples / max(1.0, median_low(far for far, _ in self.steps)) if self.clumped else float(samples)
 
 
 def _is_step(value: Any) -> bool:

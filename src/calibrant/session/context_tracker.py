@@ -15,7 +15,7 @@ from calibrant.policy.clumping import Clumping
 from calibrant.policy.contexts import FEW, Context, Contexts, Recognized
 from calibrant.policy.kept import fields_of, nonsense, whole
 from calibrant.policy.label_free import BROAD, covers_classes
-from calibrant.policy.place import Place
+from calibrant.policy.place import MOST, Place
 from calibrant.policy.signature import Signatures
 
 ANYWHERE = 1  # number of the one context that there is where contexts are not told apart
@@ -110,10 +110,10 @@ class ContextTracker:
         if self._clumping.clumped:
             here = here.joined(self._pending)
             count = int(self._clumping.independent(here.samples))
-            if count < FEW:
+            if count < FEW and here.samples < MOST:  # more are not remembered
                 self._pending = here
                 return self._last
-            here = here.counting(count)
+            here = here.counting(max(1, count))
         self._pending = None
         found = self._contexts.recognize(here).context
         self._contexts = self._contexts.seen(here, found)
