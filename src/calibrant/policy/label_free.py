@@ -15,6 +15,7 @@ MINIMUM, PER_CLASS = 24, 2  # samples that show how broad a window is: so many, 
 SETTLED = 23, 25  # of a window's own labels are what is predicted anyway: they would teach only their errors
 LABELED = 2  # labels for each class, and a domain needs no guesses
 COLLAPSE = 3, 4  # of the variety of predictions must be left
+NARROW = 1, 8  # below it, in samples that were said to be of all classes, predictions have fallen together
 REACH = 1, 10  # of the weights may differ from the artifact's
 
 
@@ -34,6 +35,41 @@ def covers_classes(predicted: NDArray[np.int64], share: tuple[int, int]) -> bool
         return False
     (pairs, same), (part, whole) = _pairs(predicted), share
     return pairs * whole >= same * (whole + (classes - 1) * part)
+
+
+def effective_classes(predicted: NDArray[np.int64]) -> float:
+    """Effective number of classes: one over the chance that two samples are of one class.
+
+    Examples
+    --------
+    >>> effective_classes(np.array([3, 3])), effective_classes(np.array([6, 0]))
+    (2.5, 1.0)
+    """
+    pairs, same = _pairs(predicted)
+    return pairs / max(same, 1) if pairs else 1.0
+
+
+def narrow_limit(classes: int) -> float:
+    """Effective number of classes below which predictions are :func:`narrow`.
+
+    Examples
+    --------
+    >>> narrow_limit(9)
+    2.0
+    """
+    part, whole = NARROW
+    return 1 + (classes - 1) * part / whole
+
+
+def narrow(predicted: NDArray[np.int64]) -> bool:
+    """Whether enough samples are there, by their predictions int64[K], and they are of next to no classes.
+
+    Examples
+    --------
+    >>> [narrow(np.array(counts)) for counts in ([58, 2, 0, 0, 0, 0, 0, 0], [30, 20, 10, 0, 0, 0, 0, 0], [5, 0])]
+    [True, False, False]
+    """
+    return int(predicted.sum()) >= max(MINIMUM, PER_CLASS * predicted.size) and not covers_classes(predicted, NARROW)
 
 
 def prediction_collapse(before: NDArray[np.int64], after: NDArray[np.int64]) -> bool:

@@ -29,6 +29,7 @@ from calibrant.memory.policies import Memory
 from calibrant.policy.contexts import HOME
 from calibrant.policy.kept import fields_of, nonsense, whole
 from calibrant.policy.label_free import LABELED as LABELS_A_CLASS
+from calibrant.policy.label_free import effective_classes, narrow, narrow_limit
 from calibrant.policy.plausibility import agreement, benefit_of_doubt
 from calibrant.policy.sensor_fault import stuck_channels
 from calibrant.policy.verification import Measured
@@ -220,9 +221,27 @@ class TestTimeAdapter:
         contest = domain.contest.after(scores).among(candidates)
         chosen = contest.winner(CANDIDATES)
         self._domains[number] = replace(domain, affine=memory, weights=weights, contest=contest, chosen=chosen)
-        estimate = agreement([self._decode(each.scores[: len(x)]) for each in seen.values()])
+        predicted = {candidate: self._decode(each.scores[: len(x)]) for candidate, each in seen.items()}
+        estimate, alert = self._doubt(predicted, chosen)
         study = self._put(x, number, f"context {number}: {chosen}", name if chosen == FLIPS else "affine")
-        return replace(study, alerts=_blind(estimate), estimate=estimate)
+        return replace(study, alerts=() if alert is None else (alert,), estimate=estimate)
+
+    def _doubt(self, predicted: dict[str, NDArray[np.int64]], chosen: str) -> tuple[float | None, Alert | None]:
+        """How many samples may be predicted right, and whether somebody should know that it is few.
+
+        Candidates that have all fallen for one class agree, and say nothing; nobody can tell that from a stream of one
+        class, so it is said as well.
+        """
+        counts = np.bincount(predicted[chosen], minlength=len(self._artifact.classes))
+        if narrow(counts):
+            classes, least = effective_classes(counts), narrow_limit(counts.size)
+            text = f"inputs are unlike home, predictions of {classes:.1f} effective classes, and no label: give some"
+            return None, Alert("blind", round(classes, 4), least, text)
+        estimate = agreement(list(predicted.values()))
+        if estimate is None or estimate >= BLIND:
+            return estimate, None
+        text = f"candidates predict {estimate:.0%} of the samples alike, and no label says who is right: give some"
+        return estimate, Alert("blind", round(estimate, 4), BLIND, text)
 
     def _tuned(self, domain: Domain | None) -> Domain:
         """With a memory for the order that samples come in: windows of few classes must not rule it."""
@@ -298,10 +317,3 @@ class TestTimeAdapter:
         in_force = self._deployed.parameters
         self._engine.load(in_force if parameters == in_force else parameters)
         return self._deployed.evaluator.of(x)
-
-
-def _blind(estimate: float | None) -> tuple[Alert, ...]:
-    if estimate is None or estimate >= BLIND:
-        return ()
-    text = f"candidates predict {estimate:.0%} of the samples alike, and no label says who is right: give some"
-    return (Alert("blind", round(estimate, 4), BLIND, text),)

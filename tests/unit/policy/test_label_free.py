@@ -6,7 +6,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibrant.policy.label_free import BROAD, covers_classes, prediction_collapse, rejection_reason
+from calibrant.policy.label_free import (
+    BROAD,
+    covers_classes,
+    effective_classes,
+    narrow,
+    narrow_limit,
+    prediction_collapse,
+    rejection_reason,
+)
 
 counts = st.lists(st.integers(0, 400), min_size=2, max_size=12).map(lambda values: np.array(values, np.int64))
 
@@ -28,6 +36,12 @@ def test_all_classes_alike_are_broad_once_there_are_enough(classes: int):
 def test_names_of_classes_do_not_matter(predicted: np.ndarray, random: object):
     renamed = np.array(sorted(predicted.tolist(), key=lambda _: random.random()))  # type: ignore[attr-defined]
     assert covers_classes(renamed, BROAD) == covers_classes(predicted, BROAD)
+
+
+@given(counts)
+def test_predictions_are_narrow_below_the_limit_that_is_told(predicted: np.ndarray):
+    enough = predicted.sum() >= max(24, 2 * predicted.size)
+    assert narrow(predicted) == (enough and effective_classes(predicted) < narrow_limit(predicted.size))
 
 
 @given(counts)

@@ -209,6 +209,19 @@ def test_where_candidates_disagree_somebody_is_told(session: Session):
     assert estimated
 
 
+@pytest.mark.parametrize("gate", [True, False])
+def test_where_all_is_predicted_to_be_of_one_class_somebody_is_told(path: Path, gate: bool):
+    """Candidates that have all fallen for one class agree, and their agreement must not be taken for accuracy."""
+    glare = generator(0, "glare").normal(1.2, 0.5, (40, *samples(1, 1)[0].shape[1:])).astype(np.float32)
+    with opened(path, gate=gate) as (session, _):
+        report = session.observe(glare)
+        assert np.unique(session.predict(glare)).size == 1
+    (alert,) = report.alerts
+    assert (alert.code, alert.value) == ("blind", 1.0)
+    assert alert.value < alert.limit
+    assert report.accuracy_estimate is None
+
+
 def test_windows_of_few_classes_wait_where_the_stream_is(session: Session, parts: Parts, base: Parameters):
     x, y = all_of(1)
     reports = [session.observe(x[y == label][start::4]) for start in range(4) for label in range(3)]
