@@ -32,7 +32,7 @@ run coreset-bits qcore "${three[@]}" --bits 4 --updaters flip --coreset-bits 8,4
 run controls qcore "${three[@]}" --bits 4 --updaters none,flip,flip-pooled,flip-taps,flip-fixed,flip-true,flip-random,bias,reset --seeds 0,1,2
 run late-labels qcore "${three[@]}" --bits 4 --updaters none,flip --delay 2 --seeds 0,1,2
 run few-labels qcore --full --bits 4 --updaters none,flip --labels 9 --label-choice chance,ask --capacity 110
-run no-labels qcore --full --bits 4 --updaters none,bn,flip,reset --labels 0
+run no-labels qcore --full --bits 4 --updaters none,bn,flip --labels 0 --gate on
 run no-drift qcore --source 1,2,3,4,5,6 --target 1,2,3,4,5,6 --bits 4 --updaters none,flip --windows 50 --window 9 --gate on
 run gate qcore "${three[@]}" --bits 4 --updaters none,flip --gate off,on
 run sparse sparse --model mcunet-5fps --task cifar10 --seeds 0,1
