@@ -41,7 +41,7 @@ lint: $(STAMP)
 	    || { echo "check: pytest imports test modules by name; used twice: $$twice" >&2; exit 1; }
 
 # Unit tests that train or export networks; `make test` runs them.
-SLOW := autodiff/test_search.py bench coreset/test_parallel.py data/test_cifar10.py frontend/test_torch_export.py passes zoo
+SLOW := autodiff/test_reference.py autodiff/test_search.py bench coreset data/test_cifar10.py frontend/test_torch_export.py passes session/test_unsupervised.py zoo
 
 check: lint  ## lint, types, import contracts and the fast unit tests; under 90 seconds
 	@$(PYTEST) tests/unit $(addprefix --ignore tests/unit/,$(SLOW))
