@@ -93,6 +93,12 @@ class Deployment:
             self.recover()
             raise
 
+    def begin_lesson(self) -> None:
+        """Have the engine hold what labels start from: what others vouch for, as guesses are worth less than any of
+        them."""
+        if self.pseudo_labeled:
+            self._engine.load(self.anchor().parameters)
+
     def recover(self) -> None:
         """After an error or interrupt: the last parameters that we know to be good, then what the state holds, which is
         newer if a commit had just been written."""

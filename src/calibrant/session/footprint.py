@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calibrant.artifact import Artifact
 from calibrant.core.errors import BudgetError
 from calibrant.core.parameters import Parameters
+from calibrant.session.domain import CANDIDATES
 from calibrant.updaters.base import Updater
 
 _STREAMING_TESTS = 5120  # they grow with the logarithm of the labels seen: this is for 2^20 of them
@@ -18,7 +19,7 @@ class Footprint:
     """The sizes that a session's memory follows from.
 
     `engine_bytes` is `Engine.memory_bytes`: arena, parameters in force, constants. `capacity` samples of the coreset on
-    the device; `gated` and `unlabeled` as `Session.open` has them.
+    the device; `gated` and `unlabeled` as `Session.open` has them; `places` contexts, home among them.
     """
 
     artifact: Artifact
@@ -27,23 +28,31 @@ class Footprint:
     capacity: int
     gated: bool
     unlabeled: bool
+    places: int = 1
 
     @property
     def resident(self) -> int:
-        """Bytes held all the time. The last version's parameters come on top of the artifact's own, and what the
-        parameters in force gave on both coresets, the artifact's and the device's."""
+        """Bytes held all the time. The last version's parameters come on top of the artifact's own, and what they gave
+        on both coresets, the artifact's and the device's, and the artifact's on its own."""
         artifact, parameters = self.artifact, _parameters(self.artifact)
         samples = self._coresets * (_sample(artifact) + _BYTES_OF_A_ROW + _evaluation(artifact))
+        samples += len(artifact.coreset.y) * _evaluation(artifact)
         own = self.updater.resident_bytes(artifact, self.capacity)
         total = self.engine_bytes + 2 * parameters + samples + artifact.feedback.matrix.nbytes + own
         return int(total + (self._gate if self.gated else 0) + (self._unsupervised if self.unlabeled else 0))
 
     def window(self, samples: int) -> int:
-        """Bytes that a window of `samples` adds: its codes, and joined with the coreset codes and statistics once more,
-        before a step and after it; and what the updater takes to learn."""
-        artifact = self.artifact
-        joined = (samples + self.capacity) * (_sample(artifact) + _evaluation(artifact))
-        return int(samples * _sample(artifact) + joined + self.updater.learning_bytes(artifact))
+        """Bytes that a window of `samples` adds: its codes, and the larger of what it takes with labels and without.
+
+        With: joined with the coreset codes and statistics once more, before a step and after it, and what the updater
+        takes to learn. Without: joined with the artifact's coreset under each candidate, and by itself under the
+        artifact's parameters and those in force.
+        """
+        artifact, seen = self.artifact, _evaluation(self.artifact)
+        labeled = (samples + self.capacity) * (_sample(artifact) + seen) + self.updater.learning_bytes(artifact)
+        joined = samples + len(artifact.coreset.y)
+        studied = joined * (_sample(artifact) + len(CANDIDATES) * seen) + 2 * samples * seen
+        return int(samples * _sample(artifact) + max(labeled, studied if self.unlabeled else 0))
 
     def check(self, ram: int | None, samples: int) -> None:
         """Refuse a window of `samples` that does not fit beside what is held anyway; BudgetError, see :func:`check`."""
@@ -66,9 +75,8 @@ class Footprint:
 
     @property
     def _unsupervised(self) -> int:
-        """Of learning without labels: the parameters of the anchor and of four candidates, and what a single context
-        takes."""
-        return 5 * _parameters(self.artifact) + self._context
+        """Of learning without labels: the parameters of the anchor and of each candidate, and what contexts take."""
+        return (1 + len(CANDIDATES)) * _parameters(self.artifact) + self.places * self._context
 
     @property
     def _context(self) -> int:
@@ -77,11 +85,11 @@ class Footprint:
         place = 0 if known is None else 8 * len(known.mean)
         return place + 3 * 8 * program.channel_count + _parameters(self.artifact)
 
-    def contexts(self, ram: int | None, most: int) -> int:
-        """How many contexts there is room for, home among them, `most` at most and one at least."""
-        if ram is None:
-            return most
-        return min(most, 1 + max(0, ram - self.resident) // self._context)
+    def placed(self, ram: int | None, most: int) -> Footprint:
+        """With as many contexts as there is room for, `most` at most and one at least: they get half of what a budget
+        leaves, windows the other half."""
+        room = most if ram is None else 1 + max(0, ram - self.resident) // 2 // self._context
+        return replace(self, places=min(most, room))
 
 
 def check(ram: int | None, needed: int, what: str) -> None:

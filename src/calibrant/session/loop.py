@@ -11,7 +11,6 @@ from calibrant.core.decision import Action
 from calibrant.core.errors import DataError
 from calibrant.core.reports import Alert, UpdateReport
 from calibrant.core.window import Window
-from calibrant.engine import Engine
 from calibrant.memory.store import Entry
 from calibrant.session.deployment import Deployment
 from calibrant.session.drift_monitor import Assessment, DriftMonitor
@@ -27,7 +26,6 @@ class Loop:
     Parameters
     ----------
     artifact : Artifact
-    engine : Engine
     deployed : Deployment
     supervised : Adapter
     unsupervised : TestTimeAdapter, optional
@@ -41,14 +39,13 @@ class Loop:
     def __init__(
         self,
         artifact: Artifact,
-        engine: Engine,
         deployed: Deployment,
         supervised: Adapter,
         unsupervised: TestTimeAdapter | None,
         monitor: DriftMonitor | None,
         screen: LabelScreen | None = None,
     ) -> None:
-        self._artifact, self._engine, self._deployed = artifact, engine, deployed
+        self._artifact, self._deployed = artifact, deployed
         self._supervised, self._unsupervised, self._monitor = supervised, unsupervised, monitor
         self._screen = screen
         self.resume()
@@ -104,10 +101,8 @@ class Loop:
         return self._settle(window, studied.attempt, nothing, None, studied.alerts, **about)
 
     def _teach(self, window: Window, assessment: Assessment | None) -> UpdateReport:
-        """Learn from the labels of a window that are believed; from what labels vouch for on, as guesses are worth less
-        than any of them."""
-        if self._deployed.pseudo_labeled:
-            self._engine.load(self._deployed.anchor().parameters)
+        """Learn from the labels of a window that are believed."""
+        self._deployed.begin_lesson()
         lesson, said, alerts = Lesson.of(window, self._deployed.buffer), "", tuple[Alert, ...]()
         if self._screen is not None and assessment is not None:
             screened = self._screen.screen(lesson, assessment.right)

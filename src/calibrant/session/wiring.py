@@ -70,8 +70,12 @@ def assemble(path: Path | str, options: Options) -> Parts:
     engine = Engine(artifact.program, artifact.constants, options.variant)
     updater = options.updater or build(artifact, options.settings or artifact.settings)
     guesses = options.unlabeled and artifact.meaning.task.guesses
-    sizes = Footprint(artifact, updater, engine.memory_bytes, capacity, options.gate, guesses)
+    sizes = Footprint(
+        artifact, updater, engine.memory_bytes, capacity, options.gate, guesses and artifact.home is not None
+    )
     sizes.check(budget.ram, 0)
+    if options.gate:
+        sizes = sizes.placed(budget.ram, MOST)
     store = Store.open(
         options.state,
         artifact=content_hash(artifact),
@@ -84,14 +88,13 @@ def assemble(path: Path | str, options: Options) -> Parts:
         keeping = Keeping(capacity, limits["source_share"], options.upkeep, updater.distills)
         deployed = Deployment(artifact, engine, store, keeping)
         drop = limits["coreset_drop"]
-        places = sizes.contexts(budget.ram, MOST) if options.gate else 1
         adapter = Adapter(engine, updater, drop, limits["holdout"])
-        unsupervised = TestTimeAdapter(artifact, engine, deployed, drop, places) if guesses else None
+        unsupervised = TestTimeAdapter(artifact, engine, deployed, drop, sizes.places) if guesses else None
         monitor = DriftMonitor(artifact, engine, deployed) if options.gate else None
         screen = (
             LabelScreen(artifact, engine, deployed, updater) if options.gate and artifact.meaning.task.guesses else None
         )
-        loop = Loop(artifact, engine, deployed, adapter, unsupervised, monitor, screen)
+        loop = Loop(artifact, deployed, adapter, unsupervised, monitor, screen)
     except BaseException:
         store.close()
         raise

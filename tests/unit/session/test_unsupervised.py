@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from artifacts import at_home, make_artifact, make_window, recognizing
-from calibrant import Session, UpdateReport, write
+from calibrant import Budget, Session, UpdateReport, write
 from calibrant.core.errors import DataError, StateError
 from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
@@ -540,6 +540,19 @@ def test_every_version_can_be_restored(path: Path, tmp_path: Path):
         for number, sha in held.items():
             session.rollback(number)
             assert parts.engine.parameters.sha256 == sha
+
+
+@pytest.mark.parametrize(("spare", "places"), [(0, 1), (1, 2), (3, 4), (40, 8)])
+def test_contexts_take_half_of_what_a_budget_leaves(path: Path, spare: int, places: int):
+    with opened(path, capacity=20) as (_, parts):
+        assert parts.footprint.places == 8  # without a budget
+        alone, two = (replace(parts.footprint, places=n).resident for n in (1, 2))
+    budget = Budget(ram=alone + 2 * spare * (two - alone))
+    with opened(path, capacity=20, budget=budget) as (session, parts):
+        assert parts.footprint.places == places
+        assert budget.ram - parts.footprint.resident >= spare * (two - alone)
+        if spare:
+            assert session.contexts()[0].name == "home"
 
 
 def test_an_artifact_that_does_not_know_home_teaches_nothing(tmp_path: Path):
