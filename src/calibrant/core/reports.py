@@ -11,9 +11,9 @@ from typing import Any
 class Alert:
     """What a person should know of: `value` went beyond `limit`; `text` says it in a sentence.
 
-    `code` is one of ``blind`` (inputs unlike anything known, and no labels to learn from), ``labels-doubted`` (labels
-    contradict everything that is known), ``went-back`` (adapting did harm and was undone), ``unknown-classes`` (samples
-    that resemble no class) and ``sensor-fault`` (a channel is dead or stuck).
+    `code` is one of ``blind`` (unlike home, no labels, and candidates that disagree or predict next to no classes),
+    ``labels-doubted`` (labels contradict everything that is known), ``went-back`` (adapting did harm and was undone)
+    and ``sensor-fault`` (a channel is dead or stuck).
     """
 
     code: str
