@@ -45,6 +45,7 @@ from calibrant.core.window import encode
 from calibrant.engine import Engine
 from calibrant.pipeline import recognition
 from calibrant.policy.contexts import HOME, Contexts
+from calibrant.policy.place import Place
 from calibrant.policy.signature import Signatures
 
 CHOSEN = {"dsa": ((2,), (4,), (6,))}
@@ -175,7 +176,7 @@ def cut(samples: NDArray[np.int16], size: int, rng: np.random.Generator) -> list
 
 def strange(contexts: Contexts, samples: NDArray[np.int16], size: int, rng: np.random.Generator) -> float:
     """Share of windows that are not taken for home, each for itself."""
-    return float(np.mean([contexts.recognize(window).context != HOME for window in cut(samples, size, rng)]))
+    return float(np.mean([contexts.recognize(Place.of(window)).context != HOME for window in cut(samples, size, rng)]))
 
 
 def at_home(contexts: Contexts, held: NDArray[np.int16], size: int) -> float:
@@ -183,8 +184,8 @@ def at_home(contexts: Contexts, held: NDArray[np.int16], size: int) -> float:
     rng, found = generator(0, "home"), list[bool]()
     for _ in range(ROUNDS):
         for window in cut(held, size, rng):
-            found.append(contexts.recognize(window).context != HOME)
-            contexts = contexts.seen(window, HOME)
+            found.append(contexts.recognize(Place.of(window)).context != HOME)
+            contexts = contexts.seen(Place.of(window), HOME)
     return float(np.mean(found))
 
 
@@ -200,8 +201,8 @@ def in_turns(
         for i in range(LEG):
             left[place] = left[place] or cut(places[place], size, rng)
             window = left[place].pop()
-            found = contexts.recognize(window).context
-            contexts = contexts.seen(window, found)
+            found = contexts.recognize(Place.of(window)).context
+            contexts = contexts.seen(Place.of(window), found)
             nth.append(i if place in domains or place == 0 else -1)
             domains.append(place)
             numbers.append(contexts.latest if found is None else found)

@@ -19,9 +19,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from calibrant.core.errors import DataError
 from calibrant.core.recognition import Recognition
 from calibrant.policy.kept import fields_of, nonsense, whole
@@ -67,13 +64,6 @@ class Recognized:
     nearest: int
     strain: float
 
-    @property
-    def reason(self) -> str:
-        """For people."""
-        where = "no known context" if self.context is None else f"context {self.context}"
-        said = f"{where}: distance {self.distance:.2f}, limit {self.limit:.2f}"
-        return f"{said}, slowly away from home" if self.strain > ALARM else said
-
 
 @dataclass(frozen=True, eq=False)
 class Contexts:
@@ -95,9 +85,11 @@ class Contexts:
 
     Examples
     --------
+    >>> import numpy as np
     >>> known = Recognition(*np.zeros((2, 2), np.float32), np.eye(2, dtype=np.float32), 1.0, 0.0, 1.0, 0.3, 1.0)
-    >>> contexts, away = Contexts.of(known), np.tile(np.array([[0, 900], [200, 1100]], np.int16), (20, 1))
-    >>> contexts.recognize(away - np.array([100, 1000], np.int16)).context, contexts.recognize(away).context
+    >>> contexts, samples = Contexts.of(known), np.tile(np.array([[-100, -100], [100, 100]], np.int16), (20, 1))
+    >>> here, away = Place.of(samples), Place.of(samples + np.array([100, 1000], np.int16))
+    >>> contexts.recognize(here).context, contexts.recognize(away).context
     (0, None)
     >>> contexts = contexts.seen(away, None).named(1, "garage")
     >>> contexts.recognize(away).context, contexts[1].name, len(contexts.known)
@@ -150,9 +142,8 @@ class Contexts:
             raise DataError(f"context: expected one of {', '.join(str(c.number) for c in self.known)}, got {number}")
         return found
 
-    def recognize(self, signatures: NDArray[np.int16] | Place) -> Recognized:
-        """What samples int16[n, D], at least one, or sums over them are taken for. Nothing changes."""
-        here = _place(signatures)
+    def recognize(self, here: Place) -> Recognized:
+        """What samples, at least one, are taken for. Nothing changes."""
         most, strain = limit(self.recognition, here.samples), self._strained(here)
         distances = {context.number: self._distance(here, context) for context in self.known}
         near = min(distances, key=distances.__getitem__)
@@ -163,9 +154,8 @@ class Contexts:
         close = near if distances[near] < HALF * distances[HOME] else HOME
         return Recognized(None, distances[near], most, near, close, strain)
 
-    def seen(self, signatures: NDArray[np.int16] | Place, context: int | None) -> Self:
-        """After samples int16[n, D], or sums over them, of a context by its number; None: of a new one, whose number is
-        then `latest`.
+    def seen(self, here: Place, context: int | None) -> Self:
+        """After samples of a context by its number; None: of a new one, whose number is then `latest`.
 
         Where there are too many, the one leaves that was not seen for longest, those without a name first. What home is
         does not change.
@@ -175,7 +165,7 @@ class Contexts:
         DataError
             There is no such context.
         """
-        here, clock = _place(signatures), self.clock + 1
+        clock = self.clock + 1
         after = replace(self, clock=clock, strain=self._strained(here))
         if context is None:
             number = self.latest + 1
@@ -201,12 +191,6 @@ class Contexts:
         if any(c.name == name for c in self.known if c.number != number):
             raise DataError(f"name of context {number}: expected one that no other has, got {name!r}")
         return replace(self, known=tuple(replace(old, name=name) if c is old else c for c in self.known))
-
-    def forgotten(self, number: int) -> Self:
-        """Without a context; home stays, DataError."""
-        if self[number].number == HOME:
-            raise DataError("context: expected another than home to forget, got home")
-        return replace(self, known=tuple(c for c in self.known if c.number != number))
 
     def _distance(self, here: Place, context: Context) -> float:
         return distance(self.recognition, here, context.place)
@@ -240,10 +224,6 @@ def limit(recognition: Recognition, samples: int) -> float:
 
 def _deviation(recognition: Recognition, samples: int) -> float:
     return recognition.deviation * math.sqrt(max(1.0, FEW / samples))
-
-
-def _place(signatures: NDArray[np.int16] | Place) -> Place:
-    return signatures if isinstance(signatures, Place) else Place.of(signatures)
 
 
 def _latest(known: tuple[Context, ...], most: int) -> tuple[Context, ...]:

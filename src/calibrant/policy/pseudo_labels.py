@@ -30,9 +30,7 @@ def directions(pooled: NDArray[np.int32], positions: NDArray[np.int64]) -> NDArr
     return _of_unit_length((pooled.astype(np.int64) << _MEAN_BITS) // positions)
 
 
-def pseudo_labels(
-    features: NDArray[np.int64], mass: NDArray[np.int64], known: NDArray[np.int64], classes: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def pseudo_labels(features: NDArray[np.int64], mass: NDArray[np.int64]) -> NDArray[np.int64]:
     """The class of the nearest prototype, int64[N]; of equally near ones the lowest.
 
     Parameters
@@ -41,19 +39,15 @@ def pseudo_labels(
         Directions of a window's samples.
     mass : int64[N, K]
         How probable each class is to the last layer, Q15.
-    known : int64[M, channels]
-        Directions of samples of the same domain with known classes.
-    classes : int64[M]
 
     Examples
     --------
     >>> features = np.array([[4096, 0], [4095, 90], [0, 4096], [700, 4036]])
     >>> unsure = np.array([[30000, 2768], [9000, 23768], [2768, 30000], [8000, 24768]])
-    >>> pseudo_labels(features, unsure, features[:1], np.array([0])).tolist()
+    >>> pseudo_labels(features, unsure).tolist()
     [0, 0, 1, 1]
     """
-    true = (classes[:, None] == np.arange(mass.shape[1])).astype(np.int64) << 15
-    sums = mass.T @ features + true.T @ known
+    sums = mass.T @ features
     excess = max(0, int(np.abs(sums).max(initial=0)).bit_length() - _SUM_BITS)
     prototypes = _of_unit_length(sums >> excess)
     similarity: NDArray[np.int64] = features @ prototypes.T

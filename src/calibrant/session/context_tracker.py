@@ -12,7 +12,7 @@ from calibrant.artifact import Artifact
 from calibrant.core.evaluation import Evaluation
 from calibrant.memory.policies import Memory
 from calibrant.policy.clumping import Clumping
-from calibrant.policy.contexts import FEW, Context, Contexts, Recognized
+from calibrant.policy.contexts import FEW, HOME, Context, Contexts, Recognized
 from calibrant.policy.kept import fields_of, nonsense, whole
 from calibrant.policy.label_free import BROAD, covers_classes
 from calibrant.policy.place import MOST, Place
@@ -35,8 +35,8 @@ class ContextTracker:
     def __init__(self, artifact: Artifact, most: int) -> None:
         self._artifact, self._home = artifact, artifact.recognition
         self._signatures = None if self._home is None else Signatures.of(artifact.program, self._home)
-        self._most = most
-        self._recognizes = most > 1 and self._home is not None and self._home.recognizes
+        recognizes = most > 1 and self._home is not None and self._home.recognizes
+        self._most, self._told = most, self._home if recognizes else None  # by what contexts are told apart
         self._contexts: Contexts | None
         self._clumping: Clumping
         self._pending: Place | None  # windows that say too little, each by itself, together
@@ -58,9 +58,7 @@ class ContextTracker:
     def resume(self, memories: Mapping[str, Memory]) -> None:
         """Go on from what :meth:`memory` said; StateError if it did not."""
         self._clumping, self._pending, self._last, self._broad = Clumping(), None, None, False
-        self._contexts = (
-            Contexts.of(self._home, most=self._most) if self._recognizes and self._home is not None else None
-        )
+        self._contexts = None if self._told is None else Contexts.of(self._told, most=self._most)
         if "contexts" not in memories or self._home is None:
             return
         names = ("known", "clumping", "pending", "last", "broad")
@@ -68,11 +66,11 @@ class ContextTracker:
         if type(kept["broad"]) is not bool:
             raise nonsense("contexts field 'broad'", "true or false", kept["broad"])
         self._clumping, self._broad = Clumping.of(kept["clumping"], dimensions), kept["broad"]
-        if self._contexts is None or kept["known"] is None:  # one of the two sessions tells none apart
+        if self._told is None or kept["known"] is None:  # one of the two sessions tells none apart
             return
-        self._contexts = Contexts.of(self._home, kept["known"], self._most)
+        self._contexts = Contexts.of(self._told, kept["known"], self._most)
         if kept["last"] is not None:
-            self._last = whole(kept["last"], 0, self._contexts.latest, "contexts field 'last'")
+            self._last = whole(kept["last"], HOME, self._contexts.latest, "contexts field 'last'")
         if kept["pending"] is not None:
             sums = fields_of(kept["pending"], ("samples", "total", "squares"), "pending windows")
             self._pending = Place.kept(sums, dimensions, "pending windows")

@@ -119,7 +119,7 @@ class SelfTraining:
     def _guesses(self, seen: Evaluation) -> NDArray[np.int64]:
         """Labels that samples give each other."""
         features, mass = self._directions(seen), self._meaning.task.probabilities(seen.scores)
-        return pseudo_labels.pseudo_labels(features, mass, features[:0], np.zeros(0, np.int64))
+        return pseudo_labels.pseudo_labels(features, mass)
 
     def _directions(self, seen: Evaluation) -> NDArray[np.int64]:
         part = self._program.layers[-1].pooled_slice

@@ -9,6 +9,7 @@ from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
 from calibrant.pipeline import recognition
 from calibrant.policy.contexts import Contexts
+from calibrant.policy.place import Place
 from calibrant.policy.signature import Whitening
 
 KINDS = (slice(0, 6), slice(6, 12))
@@ -42,9 +43,9 @@ def test_other_takes_of_home_are_home_and_other_places_are_not():
     found = recognition.measure(given[earlier], KINDS, y[earlier], take[earlier])
     contexts, whiten = Contexts.of(found), Whitening.of(found)
     later = [whiten(given[take == t]) for t in range(8, 12)]
-    assert [contexts.recognize(window).context for window in later] == [0] * 4
+    assert [contexts.recognize(Place.of(window)).context for window in later] == [0] * 4
     away = given + 3 * np.eye(12)[3] * given.std(axis=0)
-    assert [contexts.recognize(whiten(away[take == t])).context for t in range(8, 12)] == [None] * 4
+    assert [contexts.recognize(Place.of(whiten(away[take == t]))).context for t in range(8, 12)] == [None] * 4
 
 
 def test_the_matrix_makes_training_samples_uncorrelated():
