@@ -33,7 +33,8 @@ class Deployed:
     `load_net` gives the fake-quantized network that was lowered, `load_float` the trained one, `load_source` the
     training samples float32[N, *input_shape] in physical units. `dataset`, `network` and `bits` say what a baseline's
     settings were tuned for; `steps` is how many a window; `seed` of minibatches and memories; `capacity` samples
-    that are kept (None: as many as the coreset); `gate`: whether the session adapts only where it finds a drift.
+    that are kept (None: as many as a session keeps by itself); `gate`: whether the session adapts only where it finds
+    a drift.
     """
 
     path: Path
@@ -66,8 +67,8 @@ class OnDevice:
     """The product itself: an open session. Without `form` it never observes.
 
     `reset_every`: windows after which the next one starts from the artifact again, weights and coreset.
-    `extra_bytes`: what a control's updater needs beyond the product's, given the samples of a window and the coreset
-    together.
+    `kept`: samples that the session keeps. `extra_bytes`: what a control's updater needs beyond the product's, given
+    the samples of a window and the kept ones together.
     """
 
     def __init__(
@@ -75,11 +76,13 @@ class OnDevice:
         session: Session,
         artifact: Artifact,
         form: str | None,
+        kept: int,
         reset_every: int | None = None,
         extra_bytes: Callable[[int], int] = lambda samples: 0,
     ) -> None:
         self.session, self._artifact, self._form = session, artifact, form
-        self._reset_every, self._extra_bytes, self._windows = reset_every, extra_bytes, 0
+        self._kept, self._extra_bytes = kept, extra_bytes
+        self._reset_every, self._windows = reset_every, 0
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
         return self.session.predict(x)
@@ -107,8 +110,7 @@ class OnDevice:
     def added_bytes(self, x: NDArray[np.float32]) -> int:
         if self._form is None:
             return 0
-        samples = len(x) + len(self._artifact.coreset.y)
-        return flip_bytes(self._artifact, len(x), self._form) + self._extra_bytes(samples)
+        return flip_bytes(self._artifact, len(x), self._kept, self._form) + self._extra_bytes(len(x) + self._kept)
 
     def _reset(self) -> bool:
         """Count one more window to learn from; where it is time, restore the artifact's weights before it."""
@@ -137,23 +139,24 @@ class OnServer:
         return self._learner.added_bytes(self._artifact.preprocess.apply(x))
 
 
-def flip_bytes(artifact: Artifact, window: int, form: str) -> int:
-    """Memory of one flip window of `window` samples beyond inference, from the sizes of the records involved.
+def flip_bytes(artifact: Artifact, window: int, kept: int, form: str) -> int:
+    """Memory of one flip window of `window` samples beside `kept` ones, beyond inference, from the records' sizes.
 
-    Feedback, coreset, input codes, statistics of window and coreset, and two candidate copies of the parameters; the
-    forms that resolve taps add an int64 slope per weight, the accumulated one residuals, moments and outputs.
+    Feedback, kept samples, input codes, statistics of window and kept samples, and two candidate copies of the
+    parameters; the forms that resolve taps add an int64 slope per weight, the accumulated one residuals, moments and
+    outputs.
     """
     program = artifact.program
-    samples = window + len(artifact.coreset.y)
+    samples = window + kept
     logits = program.tensors[program.output].elements
     statistics = 4 * samples * (program.active_count + program.pooled_count + logits)
     codes = window * program.tensors[program.input].nbytes
     candidates = 2 * (program.weight_count + 4 * program.channel_count)
     slopes = 0 if form == "pooled" else 8 * program.weight_count
     updater = updaters.form(form).updater
-    own = updater.resident_bytes(artifact, len(artifact.coreset.y)) + updater.learning_bytes(artifact)
-    coreset = artifact.coreset.x.nbytes + artifact.coreset.y.nbytes
-    return int(artifact.feedback.matrix.nbytes + coreset + codes + statistics + candidates + slopes + own)
+    own = updater.resident_bytes(artifact, kept) + updater.learning_bytes(artifact)
+    one = artifact.coreset.x[:1].nbytes + artifact.coreset.y[:1].nbytes
+    return int(artifact.feedback.matrix.nbytes + kept * one + codes + statistics + candidates + slopes + own)
 
 
 def steps_of(updater: str, requested: int | None) -> int:
@@ -183,7 +186,7 @@ def on_device(
             gate=deployed.gate,
         ) as session,
     ):
-        yield OnDevice(session, artifact, form, reset_every)
+        yield OnDevice(session, artifact, form, session.capacity, reset_every)
 
 
 @contextmanager
@@ -197,7 +200,7 @@ def with_directions(kind: str, deployed: Deployed) -> Iterator[Adaptation]:
     else:
         updater = baselines.RandomFlips(artifact, settings, deployed.seed)
     with Session.open(deployed.path, updater=updater, capacity=deployed.capacity, gate=False) as session:
-        yield OnDevice(session, artifact, settings.form, extra_bytes=updater.added_bytes)
+        yield OnDevice(session, artifact, settings.form, session.capacity, extra_bytes=updater.added_bytes)
 
 
 @contextmanager

@@ -110,6 +110,11 @@ class Session:
         return self._parts.deployed.head
 
     @property
+    def capacity(self) -> int:
+        """Samples that are kept at most to learn beside."""
+        return self._parts.footprint.capacity
+
+    @property
     def variant(self) -> str:
         """Name of the kernels in use."""
         return self._parts.engine.variant

@@ -55,11 +55,11 @@ def test_a_command_names_what_is_not_a_default():
     plain = options.Options(Path("out"), data=Path("data"), jobs=2, engine="ray", resume=False)
     start = "calibrant bench qcore --dataset dsa --network cnn --source 1 --target 2 --bits 2,4,8 --coreset 20"
     assert options.command(plain) == f"{start} --updaters none,flip,flip-taps,bp --seeds 0"
-    changed = replace(plain, full=True, gate=("on",), capacity=40, label_choice=("chance", "ask"), split="random")
+    changed = replace(plain, full=True, gate=("off",), capacity=40, label_choice=("chance", "ask"), split="random")
     line = options.command(changed)
     assert "--full" in line
     assert "--source" not in line
-    assert line.endswith("--split random --seeds 0 --label-choice chance,ask --capacity 40 --gate on")
+    assert line.endswith("--split random --seeds 0 --label-choice chance,ask --capacity 40 --gate off")
 
 
 def test_every_table_of_the_page_has_its_run():

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from calibrant.bench import qcore
+from calibrant.bench import adaptation, qcore
 from calibrant.bench.harness import provenance
 from calibrant.bench.qcore import datasets, jobs, network, options
 from calibrant.core.errors import DataError
@@ -207,6 +208,22 @@ def test_settings_reach_their_rows(folder, tmp_path):
     }
     assert len(list((tmp_path / "cache" / "misses").iterdir())) == 1
     assert "--labels all,4,0.5 --delay 1 --capacity 20 --windows 3 --window 10" in result["protocol"]["command"]
+
+
+def test_a_device_keeps_as_many_samples_as_its_coreset_has(folder, tmp_path, monkeypatch):
+    kept = []
+
+    @contextmanager
+    def spy(deployed):
+        kept.append(deployed.capacity)
+        with adaptation.on_device("accumulated", deployed) as subject:
+            yield subject
+
+    monkeypatch.setitem(adaptation.UPDATERS, "flip", spy)
+    for capacity in (None, 9):
+        some = quick(folder, tmp_path, coreset=(6,), updaters=("flip",), windows=2, window=10, capacity=capacity)
+        assert qcore.run(some)["failures"] == []
+    assert kept == [6, 9]  # baselines' memories have the coreset's size, too
 
 
 def test_a_source_streams_its_own_later_segments(folder):

@@ -53,7 +53,7 @@ class Options:
     label_choice: Sequence[str] = ("chance",)
     delay: int = 0
     capacity: int | None = None
-    gate: Sequence[str] = ("off",)
+    gate: Sequence[str] = ("on",)
     windows: int | None = None
     window: int | None = None
     steps: int | None = None
@@ -141,9 +141,9 @@ def command(options: Options) -> str:
 
     Examples
     --------
-    >>> command(Options(Path("x"), full=True, bits=(4,), updaters=("none", "flip"), labels=("9",), gate=("on",)))
+    >>> command(Options(Path("x"), full=True, bits=(4,), updaters=("none", "flip"), labels=("9",), gate=("off",)))
     'calibrant bench qcore --dataset dsa --network cnn --full --bits 4 --coreset 20 --updaters none,flip --seeds 0
-    --labels 9 --gate on'
+    --labels 9 --gate off'
     """
     always = ("dataset", "network", "source", "target", "bits", "coreset", "updaters", "seeds")
     words = ["calibrant bench qcore"]

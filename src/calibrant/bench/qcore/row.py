@@ -94,7 +94,7 @@ def _deployed(workspace: Workspace, job: Cell, seen: datasets.Scene) -> adaptati
         bits=job.quantization.bits,
         steps=job.steps,
         seed=about.seed,
-        capacity=job.capacity,
+        capacity=job.capacity or job.quantization.coreset,
         gate=job.gate,
     )
 

@@ -101,8 +101,10 @@ def qcore(
     ] = None,
     gate: Annotated[
         str,
-        typer.Option("--gate", metavar="off,on", help="on: the session adapts only to drift.", rich_help_panel=LABELS),
-    ] = "off",
+        typer.Option(
+            "--gate", metavar="off,on", help="on: adapt only to drift, as sessions do.", rich_help_panel=LABELS
+        ),
+    ] = "on",
     steps: Annotated[
         int | None,
         typer.Option("--steps", min=1, help="Steps a window.", show_default="each updater's own", rich_help_panel=RUN),
