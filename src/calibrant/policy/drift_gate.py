@@ -5,9 +5,10 @@ distance to what the device remembers decides (`policy.feature_distance`). Strea
 that no single window shows.
 
 After an alarm adapting goes on while windows are worse than usual. A level that adapting does not lower becomes the
-usual one, so that the gate does not call for adaptation for ever, and it falls back when windows do better. What
-decides are whole numbers and single float operations on them, so a window gets the same decision on every machine and
-in any order of its samples.
+usual one, so that the gate does not call for adaptation for ever, and it falls back when windows do better. Each
+context has a level of its own. Away from home any error more than usual calls, for there is something to learn; only
+the first window after a return must show that what was learned there does no more. What decides are whole numbers and
+single float operations on them, so a window gets the same decision on every machine and in any order of its samples.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from calibrant.core.decision import Action, Decision
 from calibrant.core.statistics import InDistribution
+from calibrant.policy.contexts import HOME
 from calibrant.policy.drift import Adwin, PageHinkley
 from calibrant.policy.feature_distance import DISTANCE_ONE
 from calibrant.policy.significance import improbable
@@ -32,8 +34,11 @@ DECISIVE = 10  # so many labels overrule what distances say
 TOLERANCE, SAMPLING = 1.75, 4.0  # spreads above usual that are no alarm: the second by the root of samples reached
 QUIET = 60  # labels without more errors than usual end an alarm; so do as many remembered samples reached
 PATIENCE, ENOUGH = 4, 100  # windows adapted to, and labels in them, without a gain: what remains is usual from then on
-HOME = 0.05  # error rate that nobody adapts to where inputs look as they used to: neighbors in time differ as much
+NEGLIGIBLE = (
+    0.05  # error rate that nobody adapts to where inputs look as they used to: neighbors in time differ as much
+)
 LIMIT, SLACK = 3.0, 1.5  # of the log-likelihood ratio of twice the usual errors: alarm, and how far above it may run
+PLACES = 16  # contexts, left last, of which it is known how many errors are usual
 NEAR = 1.0  # spreads above usual at which a window that was far is home again
 
 
@@ -141,6 +146,8 @@ class DriftGate:
     def __init__(self, usual: InDistribution, memory: Mapping[str, Any] | None = None) -> None:
         kept = memory or {}
         self._floor = max(ERROR_FLOOR, usual.error)
+        self._place, self._levels = _places(kept)
+        self._returned = False  # with the window that is judged
         self._excess = kept.get("excess", 0.0)
         self._abroad = kept.get("abroad", usual.spread == 0)
         self._error = BaselineLevel.of(self._floor, kept.get("error"))
@@ -164,6 +171,8 @@ class DriftGate:
         return {
             "error": asdict(self._error),
             "distance": asdict(self._distance),
+            "place": self._place,
+            "levels": self._levels,
             "excess": self._excess,
             "abroad": self._abroad,
             "crept": self._crept,
@@ -171,9 +180,13 @@ class DriftGate:
             "slow_distance": self._slow_distance.memory(),
         }
 
-    def judge(self, evidence: Evidence) -> Decision:
-        """Look at the next window; :meth:`adapted` is due after one that calls for it and was learned from."""
+    def judge(self, evidence: Evidence, place: int | None = None) -> Decision:
+        """Look at the next window, of the context `place`, or nobody knows of which; :meth:`adapted` is due after one
+        that calls for it and was learned from."""
         self._judged = None
+        self._returned = place is not None and str(place) in self._levels
+        if place is not None and place != self._place:
+            self._enter(place)
         before = self._error, self._distance
         if evidence.distance is not None:
             above = TOLERANCE + SAMPLING / math.sqrt(evidence.reached)
@@ -199,6 +212,11 @@ class DriftGate:
         return self._error.open or self._distance.open
 
     @property
+    def _learns_all(self) -> bool:
+        """Whether any error more than usual is worth a lesson."""
+        return self._place not in (None, HOME) and not self._returned
+
+    @property
     def usual_error(self) -> float:
         """Error rate that is no alarm."""
         return self._error.expected
@@ -215,19 +233,29 @@ class DriftGate:
             self._judged = None
             self._start_slow_tests()
 
+    def _enter(self, place: int) -> None:
+        """Come to another context: what is usual there is what it was, and an alarm elsewhere is over."""
+        if self._place is not None:
+            self._levels[str(self._place)] = self._error.expected
+            self._error, self._excess = BaselineLevel(max(self._floor, self._levels.pop(str(place), 0.0))), 0.0
+            self._levels = dict(list(self._levels.items())[-PLACES:])
+            self._start_slow_tests()
+        self._place = place
+
     def _judge_errors(self, evidence: Evidence) -> Decision:
         errors, labels, level = evidence.errors, evidence.labels, self._error
         rate, said = errors / labels, f"{errors} of {labels} wrong, usual is {100 * level.expected:.1f} %"
         row = np.zeros(labels)
         row[(2 * np.arange(errors) + 1) * labels // (2 * max(errors, 1))] = 1  # evenly: no order of samples counts
-        usual = min(level.expected if self._abroad else max(level.expected, HOME), WORST)
+        abroad = self._abroad if self._place is None else self._place != HOME
+        usual = min(level.expected if abroad else max(level.expected, NEGLIGIBLE), WORST)
         drifted = min(2 * usual + 0.02, max(0.9, (1 + usual) / 2))
         up, down = math.log(drifted / usual), math.log((1 - usual) / (1 - drifted))
         self._excess = min(max(self._excess + errors * up - (labels - errors) * down, 0.0), LIMIT + SLACK)
         more = rate > usual
         self._crept |= self._slow_error.update(row).size > 0
         slow = self._crept and more  # the window that completes the evidence may itself be a good one
-        fast = self._excess > LIMIT
+        fast = more if self._learns_all else self._excess > LIMIT
         if not (fast or slow):
             self._error = level.stayed(rate, labels, self._floor)
             return _stay(said)
@@ -264,6 +292,14 @@ def _adapt(reason: str) -> Decision:
 
 def _stay(reason: str) -> Decision:
     return Decision(Action.SKIP, reason)
+
+
+def _places(kept: Mapping[str, Any]) -> tuple[int | None, dict[str, float]]:
+    """Number of the context that the stream is in, None if unknown, and usual error rates of others, by theirs."""
+    place, levels = kept.get("place"), kept.get("levels")
+    if type(place) is not int or not isinstance(levels, dict) or not all(map(_is_number, levels.values())):
+        return None, {}
+    return place, levels
 
 
 def _is_number(value: object) -> bool:

@@ -138,6 +138,8 @@ class Deployment:
         attempt: Attempt,
         lesson: Lesson,
         entry: Entry,
+        *,
+        vouched: bool,
     ) -> int:
         """Commit what was learned, or undo it; keep the labels either way, they are true whatever the weights are.
 
@@ -148,6 +150,8 @@ class Deployment:
             What it learned from; no samples, where there were no labels.
         entry : Entry
             What to write beside it.
+        vouched : bool
+            Whether labels speak for it.
 
         Returns
         -------
@@ -165,17 +169,16 @@ class Deployment:
         facts["coreset_sha256"] = fingerprint(buffer)
         entry = replace(entry, facts=facts, coreset=buffer if self._keeping.update_replay else None)
         if attempt.commits:
-            labels = bool(lesson.y.size)
             self.head = self._store.commit(
                 delta,
                 entry,
                 parent=self.head.number,
                 sha256=learned.sha256,
                 updater=attempt.outcome.updater,
-                vouched=labels,
+                vouched=vouched,
             )
             self.parameters = learned
-            self._vouched = self.head.number if labels else self._vouched
+            self._vouched = self.head.number if vouched else self._vouched
             self.evaluator.enter(learned)
             self.evaluator.add(attempt.codes, attempt.outcome.last)
         else:

@@ -99,8 +99,13 @@ class DriftMonitor:
         self._gate = DriftGate(self._artifact.usual, gate if isinstance(gate, Mapping) else None)
         self._regret = Regret.of(kept.get("regret"), head)
 
-    def look(self, window: Window) -> Assessment:
-        """Decide about a window; nothing is forgotten before what was decided is written down."""
+    def replaced(self) -> None:
+        """Take note that other parameters come into force than a lesson's: errors so far say nothing of them."""
+        self._regret, self._slow = None, self._slow.learned(called=False)
+
+    def look(self, window: Window, place: int | None = None) -> Assessment:
+        """Decide about a window of a context, None where contexts are not told apart; nothing is forgotten before what
+        was decided is written down."""
         deployed, x, y, known = self._deployed, window.codes, window.labels, window.known
         own = np.concatenate([self._artifact.coreset.x, deployed.buffer.x])
         seen = deployed.evaluator.of(x, y)
@@ -119,7 +124,7 @@ class DriftMonitor:
                 return self._revert(told, evidence, mean, right, 1 - float(home.mean()))
             if told.labels == 0:  # adapting has paid: what went wrong elsewhere says nothing of it
                 self._patience = Patience()
-        decision = self._gate.judge(evidence)
+        decision = self._gate.judge(evidence, place)
         if known.size:
             decision = self._by_labels(decision, y[known], right)
         if decision.adapt and self._patience.wait:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from calibrant.artifact import Artifact
-from calibrant.core.decision import Action
+from calibrant.core.decision import Action, Decision
 from calibrant.core.errors import DataError
 from calibrant.core.reports import Alert, UpdateReport
 from calibrant.core.window import Window
@@ -71,12 +73,32 @@ class Loop:
     def _decide(self, window: Window) -> UpdateReport:
         if not len(window.known):
             return self._study(window)
-        assessment = None if self._monitor is None else self._monitor.look(window)
+        self._arrive(window)
+        assessment = None if self._monitor is None else self._monitor.look(window, self._place)
         if assessment is not None and assessment.decision.action is Action.REVERT:
             return self._revert(window, assessment)
         if assessment is not None and not assessment.decision.adapt:
-            return self._stay(window, f"gate: {assessment.decision.reason}", assessment)
+            return self._stay(window, f"gate: {assessment.decision.reason}", assessment, context=self._place)
         return self._teach(window, assessment)
+
+    def _arrive(self, window: Window) -> None:
+        """Where the stream comes to a context that labels have taught, put in force what they taught."""
+        attempt = None if self._unsupervised is None else self._unsupervised.arrive(window)
+        if attempt is None:
+            return
+        if self._monitor is not None:
+            self._monitor.replaced()
+        about = self._whereabouts({"context": self._place}) | {"reason": attempt.decision.reason}
+        entry = Entry(about, policies=self._memories())
+        self._deployed.commit_or_restore(attempt, self._nothing(window), entry, vouched=True)
+
+    def _nothing(self, window: Window) -> Lesson:
+        """What a window without labels gives to learn from."""
+        return Lesson.of(window, self._deployed.buffer).take(np.zeros(0, np.int64))
+
+    @property
+    def _place(self) -> int | None:
+        return None if self._unsupervised is None else self._unsupervised.place
 
     def name(self, number: int, name: str) -> None:
         """Give a context a name, and write it down."""
@@ -89,16 +111,19 @@ class Loop:
             self.resume()
             raise
 
-    def _study(self, window: Window) -> UpdateReport:
-        """Learn from a window without labels."""
+    def _study(self, window: Window, said: str = "", alerts: tuple[Alert, ...] = ()) -> UpdateReport:
+        """Learn from a window without labels, or one whose labels are not believed, of which `said` and `alerts`
+        speak."""
         if self._unsupervised is None:
-            return self._stay(window, "no labels")
-        studied = self._unsupervised.adapt(window.codes)
-        about = {"context": studied.context, "accuracy_estimate": studied.estimate}
+            return self._stay(window, said or "no labels", None, alerts)
+        studied = self._unsupervised.adapt(window.codes, arrived=bool(said))
+        about, alerts = {"context": studied.context, "accuracy_estimate": studied.estimate}, alerts + studied.alerts
         if studied.attempt is None:
-            return self._stay(window, studied.reason, None, studied.alerts, **about)
-        nothing = Lesson.of(window, self._deployed.buffer)
-        return self._settle(window, studied.attempt, nothing, None, studied.alerts, **about)
+            return self._stay(window, said + studied.reason, None, alerts, **about)
+        attempt = studied.attempt
+        if said:
+            attempt = replace(attempt, decision=replace(attempt.decision, reason=said + attempt.decision.reason))
+        return self._settle(window, attempt, self._nothing(window), None, alerts, **about)
 
     def _teach(self, window: Window, assessment: Assessment | None) -> UpdateReport:
         """Learn from the labels of a window that are believed."""
@@ -108,15 +133,20 @@ class Loop:
             screened = self._screen.screen(lesson, assessment.right)
             alerts = () if screened.alert is None else (screened.alert,)
             if screened.lesson is None:
-                return self._stay(window, screened.said, assessment, alerts)
+                return self._study(window, f"{screened.said}; ", alerts)
             lesson, said = screened.lesson, screened.said
         samples, start = self._deployed.samples(lesson)
         home = None if self._monitor is None else self._deployed.home(lesson.buffer)
         attempt = self._supervised.adapt(lesson, samples, start, home)
+        if assessment is not None and attempt.commits and self._deployed.pseudo_labeled:  # began from an earlier one
+            now = assessment.right[np.searchsorted(window.known, lesson.rows)]
+            if np.count_nonzero(now) > np.count_nonzero(attempt.after.right[: now.size]):
+                better = Decision(Action.REJECT, "what is in force without labels does better")
+                attempt = replace(attempt, decision=better)
         if said:
             reason = f"{attempt.decision.reason}; {said}"
             attempt = replace(attempt, decision=replace(attempt.decision, reason=reason))
-        return self._settle(window, attempt, lesson, assessment, alerts)
+        return self._settle(window, attempt, lesson, assessment, alerts, context=self._place)
 
     def _settle(
         self,
@@ -132,9 +162,12 @@ class Loop:
         if self._monitor is not None and assessment is not None:
             self._monitor.learned()
             facts |= assessment.facts()
-        if self._unsupervised is not None and len(window.known) and attempt.commits:
-            self._unsupervised.labeled(window.codes, len(window.known), number + 1)
-        flips = deployed.commit_or_restore(attempt, lesson, self._entry(window, facts, alerts))
+        if self._unsupervised is not None and lesson.y.size and attempt.commits:
+            self._unsupervised.labeled(len(window.known), number + 1)
+        if self._monitor is not None and not lesson.y.size and attempt.commits:
+            self._monitor.replaced()
+        entry = self._entry(window, facts, alerts)
+        flips = deployed.commit_or_restore(attempt, lesson, entry, vouched=bool(lesson.y.size))
         decision = attempt.decision
         return window.report(
             deployed.head.number,
@@ -154,7 +187,7 @@ class Loop:
         alert = Alert("went-back", assessment.lost, assessment.won, decision.reason)
         facts |= {"alerts": [alert.code]}
         if self._unsupervised is not None:  # what is in force again is what its context's labels speak for
-            self._unsupervised.labeled(window.codes, 0, self._deployed.head.number + 1)
+            self._unsupervised.labeled(0, self._deployed.head.number + 1)
         policies = self._memories() | dict(assessment.policies)
         version = self._deployed.rollback(decision.version, Entry(facts, ticket=window.ticket, policies=policies))
         self.resume()
@@ -167,6 +200,7 @@ class Loop:
             accuracy_before=assessment.accuracy,
             accuracy_after=assessment.home,
             alerts=(alert,),
+            context=self._place,
         )
 
     def _stay(

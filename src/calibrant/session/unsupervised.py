@@ -24,6 +24,7 @@ from calibrant.core.evaluation import Evaluation
 from calibrant.core.parameters import FLIPPED, Parameters
 from calibrant.core.reports import Alert, KnownContext
 from calibrant.core.task import UNLABELED
+from calibrant.core.window import Window
 from calibrant.engine import Engine
 from calibrant.memory.policies import Memory
 from calibrant.policy.contexts import HOME
@@ -32,6 +33,7 @@ from calibrant.policy.label_free import LABELED as LABELS_A_CLASS
 from calibrant.policy.label_free import effective_classes, narrow, narrow_limit
 from calibrant.policy.plausibility import agreement, benefit_of_doubt
 from calibrant.policy.sensor_fault import stuck_channels
+from calibrant.policy.significance import ahead
 from calibrant.policy.verification import Measured
 from calibrant.session.context_tracker import ANYWHERE, ContextTracker
 from calibrant.session.deployment import Deployment
@@ -118,12 +120,14 @@ class TestTimeAdapter:
         self._current = whole(about["current"], HOME, _MOST, "domains field 'current'")
         self._domains = {int(n): Domain.of(domain, self._base, f"context {n}") for n, domain in domains.items()}
 
-    def adapt(self, x: NDArray[np.int8]) -> Study:
+    def adapt(self, x: NDArray[np.int8], arrived: bool = False) -> Study:
         """Learn what a window teaches.
 
         Parameters
         ----------
         x : int8[N, height, width, channels]
+        arrived : bool
+            Whether :meth:`arrive` has followed the stream to it already: its labels have taught nothing.
 
         Returns
         -------
@@ -136,7 +140,9 @@ class TestTimeAdapter:
         if stuck:
             text = f"input channels that stand still: {', '.join(map(str, stuck))}"
             return Study(f"abstained: {text}", alerts=(Alert("sensor-fault", len(stuck), 0, text),))
-        number = self.tracker.follow(x, self._under(self._base, x))
+        number: int | None = self._current
+        if not (arrived and self.tracker.known):
+            number = self.tracker.follow(x, self._under(self._base, x))
         self._engine.load(self._deployed.parameters)
         if number is None:
             return Study("abstained: few classes, kept until more of them are seen")
@@ -148,18 +154,43 @@ class TestTimeAdapter:
             return self._recall(x, number, "labels have taught this context")
         return self._compete(x, number, self._tuned(domain))
 
-    def labeled(self, x: NDArray[np.int8], labels: int, version: int) -> None:
-        """Take note that `labels` of a window int8[N, height, width, channels] teach a version that comes into
-        force."""
+    def arrive(self, window: Window) -> Attempt | None:
+        """Follow the stream to a window with labels. Where it comes to another context, what labels have taught there,
+        or the artifact at home, should be in force again, unless these labels say that what is in force does better:
+        then an attempt, and the engine holds its parameters."""
+        if not self.tracker.known:
+            return None
+        number = self.tracker.follow(window.codes, self._under(self._base, window.codes))
+        self._engine.load(self._deployed.parameters)
+        self._leave()
+        if number is None or number == self._current:
+            return None
+        self._current, domain = number, self._domains.get(number)
+        if number != HOME and (domain is None or domain.labels < self._taught):
+            return None
+        own, codes, y = self._chosen(number), window.codes[window.known], window.labels[window.known]
+        if own == self._deployed.parameters:
+            return None
+        now, then = self._under(self._deployed.parameters, codes, y), self._under(own, codes, y)
+        if ahead(int((now.right & ~then.right).sum()), int((then.right & ~now.right).sum())):
+            self._engine.load(self._deployed.parameters)
+            self.labeled(0, self._deployed.anchor().version)
+            return None
+        return self._recalled(own, then, codes, f"context {number} again")
+
+    @property
+    def place(self) -> int | None:
+        """Number of the context that the stream is in; None where contexts are not told apart."""
+        return self._current if self.tracker.known else None
+
+    def labeled(self, labels: int, version: int) -> None:
+        """Take note that `labels` of the window that the stream is at teach a version that comes into force."""
         if self._correction is None:
             return
-        number: int | None = ANYWHERE
-        if self.tracker.known:
-            number = self.tracker.follow(x, self._under(self._base, x))
-        self._current = number = self._current if number is None else number
-        self._leave()
-        domain = self._domains.get(number) or Domain(self._fresh())
-        self._domains[number] = replace(domain, labels=domain.labels + labels, version=version)
+        if not self.tracker.known:
+            self._current = ANYWHERE
+        domain = self._domains.get(self._current) or Domain(self._fresh())
+        self._domains[self._current] = replace(domain, labels=domain.labels + labels, version=version)
 
     def parameters(self, x: NDArray[np.int8]) -> Parameters:
         """By which samples are to be predicted: those of their own context, if it is recognized; nothing changes."""
@@ -265,11 +296,18 @@ class TestTimeAdapter:
         return self._corrected[number]
 
     def _chosen(self, number: int) -> Parameters:
-        """What is in force in a context. At home: what its labels taught, or the artifact's."""
+        """What is in force in a context: at home what its labels taught, or the artifact's; elsewhere what its labels
+        taught, if they are many or nothing was tried without them, else what was taught last."""
         domain = self._domains.get(number)
-        if domain is not None and domain.version >= 0 and (number == HOME or domain.labels >= self._taught):
+        tried = domain is not None and bool(domain.contest.standings)
+        enough = domain is not None and (number == HOME or not tried or domain.labels >= self._taught)
+        if domain is not None and domain.version >= 0 and enough:
             return self._deployed.at(domain.version)
-        if domain is None or number == HOME or domain.chosen == AS_IT_IS:
+        if number == HOME:
+            return self._base
+        if domain is None or not tried:
+            return self._deployed.anchor().parameters
+        if domain.chosen == AS_IT_IS:
             return self._base
         if domain.chosen == LABELED:
             return self._deployed.anchor().parameters
@@ -293,12 +331,18 @@ class TestTimeAdapter:
         if parameters == now or not (entered or flips or self._differ(seen, x)):
             self._engine.load(now)
             return Study(f"no labels: {reason}, as before", context=number)
+        return Study(reason, self._recalled(parameters, seen, x, f"no labels: {reason}", name), number)
+
+    def _recalled(
+        self, parameters: Parameters, seen: Evaluation, x: NDArray[np.int8], reason: str, name: str = "recall"
+    ) -> Attempt:
+        """Parameters, under which samples were `seen`, that are known to be good: to come into force as they are."""
         self._engine.load(parameters)
+        flips = int(np.count_nonzero(parameters[FLIPPED] != self._deployed.parameters[FLIPPED]))
         nothing = np.zeros(0, np.int64)
         measured = Measured(None, None, nothing, 0.0, nothing.astype(np.bool_))
         outcome = UpdateOutcome(name, 0, 0, 0.0, 0.0, flips, nothing, seen)
-        attempt = Attempt(outcome, measured, measured, Decision(Action.COMMIT, f"no labels: {reason}"), x)
-        return Study(reason, attempt, number)
+        return Attempt(outcome, measured, measured, Decision(Action.COMMIT, reason), x)
 
     def _differ(self, seen: Evaluation, x: NDArray[np.int8]) -> bool:
         """Whether the parameters in force predict samples otherwise."""
@@ -312,8 +356,8 @@ class TestTimeAdapter:
             del self._domains[number]
             self._corrected.pop(number, None)
 
-    def _under(self, parameters: Parameters, x: NDArray[np.int8]) -> Evaluation:
+    def _under(self, parameters: Parameters, x: NDArray[np.int8], y: NDArray[np.int64] | None = None) -> Evaluation:
         """Samples under some parameters, which the engine then holds."""
         in_force = self._deployed.parameters
         self._engine.load(in_force if parameters == in_force else parameters)
-        return self._deployed.evaluator.of(x)
+        return self._deployed.evaluator.of(x, y)

@@ -14,7 +14,8 @@ from scipy.stats import binom
 
 from calibrant.core.rng import generator
 from calibrant.core.statistics import InDistribution
-from calibrant.policy.drift_gate import DECISIVE, PATIENCE, DriftGate, Evidence, improbable
+from calibrant.policy.contexts import HOME
+from calibrant.policy.drift_gate import DECISIVE, PATIENCE, PLACES, DriftGate, Evidence, improbable
 
 USUAL = InDistribution(error=0.0, distance=0.1, spread=0.1)
 
@@ -27,9 +28,9 @@ def unlabeled(distance: float, reached: int = 16) -> Evidence:
     return Evidence(0, 0, distance, reached)
 
 
-def follow(gate: DriftGate, evidence: Evidence) -> bool:
+def follow(gate: DriftGate, evidence: Evidence, place: int | None = None) -> bool:
     """Judge a window, and adapt to it where that is called for."""
-    decision = gate.judge(evidence)
+    decision = gate.judge(evidence, place)
     if decision.adapt:
         gate.adapted()
     return decision.adapt
@@ -204,3 +205,50 @@ def test_evidence_of_a_window():
     assert (evidence.labels, evidence.errors, evidence.reached) == (2, 1, 2)
     assert evidence.distance == pytest.approx((256 / 3 / 256 - 0.1) / 0.1)
     assert Evidence.of(wrong, distance, which, InDistribution(0.1, 0.2)).distance is None
+
+
+def test_away_from_home_any_error_more_than_usual_is_worth_a_lesson():
+    assert not DriftGate(USUAL).judge(labeled(1, 60)).adapt  # nobody says where
+    assert not DriftGate(USUAL).judge(labeled(1, 60), HOME).adapt
+    gate = DriftGate(USUAL)
+    assert gate.judge(labeled(1, 60), 1).adapt
+    gate.adapted()
+    assert not gate.judge(labeled(0, 60), 1).adapt  # an alarm there lasts no longer than its errors
+
+
+def test_what_comes_back_is_not_doubted_for_one_error():
+    gate = DriftGate(USUAL)
+    for place in (1, 2):
+        assert gate.judge(labeled(9, 60), place).adapt
+        gate.adapted()
+        assert not gate.judge(labeled(0, 60), place).adapt
+    assert not gate.judge(labeled(1, 60), 1).adapt
+    assert gate.judge(labeled(1, 60), 1).adapt  # it stays
+    assert gate.judge(labeled(9, 60), 2).adapt
+
+
+def test_what_adapting_does_not_lower_is_usual_in_its_context_only():
+    gate = DriftGate(USUAL)
+    gate.judge(labeled(0, 60), HOME)
+    called = [follow(gate, labeled(20, 60), 1) for _ in range(12)]
+    assert called[0]
+    assert not any(called[-4:])
+    assert gate.judge(labeled(20, 60), 2).adapt
+    gate = DriftGate(USUAL, json.loads(json.dumps(gate.memory())))
+    assert not gate.judge(labeled(20, 60), 1).adapt
+    assert gate.usual_error == pytest.approx(1 / 3)
+
+
+def test_it_knows_of_no_more_places_than_it_says():
+    gate = DriftGate(USUAL)
+    for place in range(3 * PLACES):
+        gate.judge(labeled(0, 60), place)
+    assert list(gate.memory()["levels"]) == [str(n) for n in range(2 * PLACES - 1, 3 * PLACES - 1)]
+
+
+@pytest.mark.parametrize("nonsense", [{"levels": [1]}, {"levels": {"1": "much"}}, {"levels": None}, {"place": "home"}])
+def test_nonsense_about_places_is_forgotten(nonsense: dict[str, object]):
+    gate = DriftGate(USUAL)
+    gate.judge(labeled(0, 60), 1)
+    gate.judge(labeled(0, 60), 2)
+    assert DriftGate(USUAL, gate.memory() | nonsense).memory()["levels"] == {}

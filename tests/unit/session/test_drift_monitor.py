@@ -78,7 +78,9 @@ def test_the_gate_is_not_asked_about_windows_without_labels(path: Path, monkeypa
     """What they are of, those say who learn from them."""
     with opened(path) as (session, parts):
         asked = []
-        monkeypatch.setattr(parts.unsupervised, "adapt", lambda x: asked.append(len(x)) or Study("abstained"))
+        monkeypatch.setattr(
+            parts.unsupervised, "adapt", lambda x, arrived=False: asked.append(len(x)) or Study("abstained")
+        )
         monkeypatch.setattr(parts.monitor, "look", None)
         for x, _ in [*divided(deployment().source, 6), *divided(deployment().target, 2)]:
             assert session.observe(x).reason == "abstained"
