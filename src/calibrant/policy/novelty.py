@@ -38,6 +38,7 @@ _REACH = 3, 2  # samples belong together within so many times the usual squared 
 _GROUP = 3  # samples; fewer do not wait for others to join them
 _KNOWN = 2  # samples that show that the class a group is taken for is known here, and looks otherwise
 WAITING = 128  # samples that wait at most; the oldest are released first
+SEARCHING = 12 * (MOST + WAITING) ** 2  # bytes at most while a window is judged: distances, three times over
 _STEP = ONE // 16  # of codes: a sixteenth of a standard deviation
 _CODE = 127  # eight standard deviations; what is farther is no farther
 _IDENTITY = np.dtype("<u8")
@@ -96,10 +97,10 @@ class Samples:
 
 
 class Waiting(NamedTuple):
-    """Of a window of `count` samples those that nobody knows yet what to think of."""
+    """Samples that nobody knows yet what to think of, among so many that their window had."""
 
     samples: Samples
-    count: int
+    among: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,13 +153,13 @@ class Familiar:
         waiting = fields["waiting"]
         if not isinstance(waiting, list) or len(waiting) > MOST:
             raise nonsense("a familiar place field 'waiting'", f"at most {MOST} windows", waiting)
-        held = [fields_of(each, ("samples", "count"), "a waiting window") for each in waiting]
+        held = [fields_of(each, ("samples", "among"), "a waiting window") for each in waiting]
         return cls(
             Samples.kept(fields["known"], dimensions, classes),
             tuple(
                 Waiting(
                     Samples.kept(each["samples"], dimensions, classes),
-                    whole(each["count"], 1, MOST, "a waiting window's field 'count'"),
+                    whole(each["among"], 1, MOST, "a waiting window's field 'among'"),
                 )
                 for each in held
             ),
@@ -167,7 +168,7 @@ class Familiar:
 
     def memory(self) -> dict[str, Any]:
         """JSON for :meth:`of`."""
-        waiting = [{"samples": each.samples.memory(), "count": each.count} for each in self.waiting]
+        waiting = [{"samples": each.samples.memory(), "among": each.among} for each in self.waiting]
         return {"known": self.known.memory(), "waiting": waiting, "last": self.last}
 
     @cached_property
@@ -194,7 +195,7 @@ class Familiar:
         sizes = np.bincount(labels) * (np.bincount(labels, weights=of_window) > 0)
         group = labels == sizes.argmax() if len(news) else np.zeros(len(pool), np.bool_)
         own = int(np.count_nonzero(group & of_window))
-        counted = len(window) + sum(waiting.count for waiting in self.waiting)
+        counted = len(window) + sum(waiting.among for waiting in self.waiting)
         taken_for = int(np.bincount(pool.predicted[group], minlength=1).argmax())
         return Finding(
             beyond,
@@ -211,7 +212,7 @@ class Familiar:
         """After a window that fits. A group that may grow waits; one that is unknown never becomes known by itself."""
         size = np.bincount(finding.labels)[finding.labels]
         every = (*self.waiting, Waiting(window.take(finding.beyond), len(window)))
-        later = np.cumsum([0, *(waiting.count for waiting in every[:0:-1])])[::-1]  # samples after each
+        later = np.cumsum([0, *(waiting.among for waiting in every[:0:-1])])[::-1]  # samples after each
         waits = np.cumsum([len(waiting.samples) for waiting in every[::-1]])[::-1]  # samples, with all after each
         kept, released = list[Waiting](), [window.take(~finding.beyond)]
         for waiting, since, held in zip(every, later, waits, strict=True):
@@ -220,7 +221,7 @@ class Familiar:
             stays = (same & (finding.group & finding.unknown if leaves else size >= _GROUP)).any(axis=1)
             released.append(waiting.samples.take(~stays))
             if not leaves:
-                kept.append(Waiting(waiting.samples.take(stays), waiting.count))
+                kept.append(Waiting(waiting.samples.take(stays), waiting.among))
         return replace(self, known=self.known.joined(released, MOST), waiting=tuple(kept))
 
     def knowing(self, window: Samples) -> Self:

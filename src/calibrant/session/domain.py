@@ -50,7 +50,9 @@ class Domain:
 
     def memory(self, base: Parameters) -> dict[str, Any]:
         """JSON for :meth:`of`; `base` are the artifact's parameters."""
-        moved = "" if self.weights is None else text_of(pack(difference(base, base.replaced(**{FLIPPED: self.weights}))))
+        moved = (
+            "" if self.weights is None else text_of(pack(difference(base, base.replaced(**{FLIPPED: self.weights}))))
+        )
         affine = {name: _numbers(getattr(self.affine, name)) for name in ("samples", "mean", "square")}
         return {
             **affine,
