@@ -119,6 +119,7 @@ class Finding:
     strays: int
     others: int
     limit: int
+    broad: bool
     explained: bool
 
     @property
@@ -135,7 +136,7 @@ class Finding:
     @property
     def unknown(self) -> bool:
         """Whether the group is a class that nobody has taught, as far as anybody can tell."""
-        return self.fits and self.size > self.limit and not self.explained
+        return self.fits and self.size > self.limit and not self.broad and not self.explained
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,11 +173,20 @@ class Familiar:
         return {"known": self.known.memory(), "waiting": waiting, "last": self.last}
 
     @cached_property
+    def _between(self) -> NDArray[np.int32]:
+        return squared_distances(self.known.codes, self.known.codes)
+
+    @cached_property
+    def spread(self) -> float:
+        """Mean squared distance of two samples, half way from two that are taken for one class to any two."""
+        same = self.known.predicted[:, None] == self.known.predicted
+        return (_mean(self._between, same) + _mean(self._between, np.ones_like(same))) / 2
+
+    @cached_property
     def reach(self) -> int:
         """The squared distance to the nearest known sample that a share `RATE` of these, each left out, exceeds."""
-        between = squared_distances(self.known.codes, self.known.codes)
-        np.fill_diagonal(between, np.iinfo(np.int32).max)
-        nearest = np.sort(between.min(axis=1))
+        alone = np.eye(len(self.known), dtype=np.bool_)
+        nearest = np.sort(np.where(alone, np.iinfo(np.int32).max, self._between).min(axis=1))
         return int(nearest[len(nearest) - max(1, (len(nearest) + 1) * RATE[0] // RATE[1])])
 
     def unlike(self, codes: NDArray[np.int8]) -> NDArray[np.bool_]:
@@ -189,8 +199,8 @@ class Familiar:
         beyond = self.unlike(window.codes)
         news = window.take(beyond)
         pool = news.joined([waiting.samples.take(self.unlike(waiting.samples.codes)) for waiting in self.waiting])
-        near = squared_distances(pool.codes, pool.codes) * _REACH[1] <= self.reach * _REACH[0]
-        labels = _groups(near)
+        between = squared_distances(pool.codes, pool.codes)
+        labels = _groups(between * _REACH[1] <= self.reach * _REACH[0])
         of_window = (squared_distances(pool.codes, news.codes) == 0).any(axis=1)
         sizes = np.bincount(labels) * (np.bincount(labels, weights=of_window) > 0)
         group = labels == sizes.argmax() if len(news) else np.zeros(len(pool), np.bool_)
@@ -205,6 +215,7 @@ class Familiar:
             strays=len(news) - own,
             others=len(window) - own,
             limit=largest_by_chance(counted, len(self.known)),
+            broad=_mean(between, group[:, None] & group) > self.spread,
             explained=int(np.count_nonzero(self.known.predicted == taken_for)) < _KNOWN,
         )
 
@@ -314,6 +325,12 @@ def squared_distances(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.in
     squares = [(each * each).sum(axis=1).astype(np.int32) for each in (wide, other)]
     found: NDArray[np.int32] = squares[0][:, None] + squares[1] - 2 * products
     return found
+
+
+def _mean(between: NDArray[np.int32], pairs: NDArray[np.bool_]) -> float:
+    """Mean squared distance of pairs of different samples; 0 where there are none. `pairs` has each sample's own."""
+    count = int(np.count_nonzero(pairs)) - int(np.count_nonzero(pairs.diagonal()))
+    return int(between[pairs].sum(dtype=np.int64)) / count if count else 0.0
 
 
 def largest_by_chance(after: int, known: int) -> int:
