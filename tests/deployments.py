@@ -31,10 +31,11 @@ class Deployment:
         return self.prepared.artifact.preprocess.apply(samples[0]), samples[1]
 
 
-def samples(seed: int, count: int) -> Samples:
-    """Series whose class is their frequency; each seed is a domain of other gains and offsets per channel."""
+def samples(seed: int, count: int, classes: int = CLASSES) -> Samples:
+    """Series whose class is their frequency; each seed is a domain of other gains and offsets per channel. Of more
+    `classes` than the network knows, the last ones are new to it."""
     rng = generator(seed, "domain")
-    y = np.arange(count, dtype=np.int64) % CLASSES
+    y = np.arange(count, dtype=np.int64) % classes
     phase = rng.uniform(0, 6, (count, 1))
     x = np.sin(np.arange(LENGTH) * (y[:, None] + 1) * 0.5 + phase)[:, None] * rng.uniform(0.3, 1.8, (CHANNELS, 1))
     x = x + rng.normal(0, 0.8, (CHANNELS, 1)) + rng.normal(0, 0.2, x.shape)

@@ -12,8 +12,9 @@ class Alert:
     """What a person should know of: `value` went beyond `limit`; `text` says it in a sentence.
 
     `code` is one of ``blind`` (unlike home, no labels, and candidates that disagree or predict next to no classes),
-    ``labels-doubted`` (labels contradict everything that is known), ``went-back`` (adapting did harm and was undone)
-    and ``sensor-fault`` (a channel is dead or stuck).
+    ``labels-doubted`` (labels contradict everything that is known), ``went-back`` (adapting did harm and was undone),
+    ``sensor-fault`` (a channel is dead or stuck) and ``unknown-classes`` (samples without labels that are alike, and
+    unlike all that their place has shown).
     """
 
     code: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Any
 
 from calibrant.core.errors import StateError
@@ -37,6 +39,25 @@ def whole(value: Any, low: int, high: int, where: str) -> int:
     if type(value) is not int or not low <= value <= min(high, _MOST):
         raise nonsense(where, f"a whole number {low} to {high}", value)
     return value
+
+
+def text_of(data: bytes) -> str:
+    """Bytes as JSON can hold them."""
+    return base64.b64encode(data).decode()
+
+
+def data_of(value: Any, where: str) -> bytes:
+    """What :func:`text_of` gave; StateError.
+
+    Examples
+    --------
+    >>> data_of(text_of(b"sums"), "context")
+    b'sums'
+    """
+    try:
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise nonsense(where, "base64", value) from None
 
 
 def nonsense(where: str, expected: str, got: object) -> StateError:

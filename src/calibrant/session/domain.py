@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from calibrant.core.parameters import FLIPPED, Parameters
 from calibrant.memory.delta import apply, difference, pack, unpack
 from calibrant.policy.contest import Contest
-from calibrant.policy.kept import fields_of, nonsense, whole
+from calibrant.policy.kept import data_of, fields_of, nonsense, text_of, whole
 from calibrant.updaters.affine_correction import REMEMBERED, REMEMBERED_FROM_HOME, AffineMemory
 
 AS_IT_IS, LABELED, AFFINE, FLIPS = "as it is", "labeled", "affine", "affine and flips"
@@ -52,7 +50,9 @@ class Domain:
 
     def memory(self, base: Parameters) -> dict[str, Any]:
         """JSON for :meth:`of`; `base` are the artifact's parameters."""
-        moved = "" if self.weights is None else _text(pack(difference(base, base.replaced(**{FLIPPED: self.weights}))))
+        moved = (
+            "" if self.weights is None else text_of(pack(difference(base, base.replaced(**{FLIPPED: self.weights}))))
+        )
         affine = {name: _numbers(getattr(self.affine, name)) for name in ("samples", "mean", "square")}
         return {
             **affine,
@@ -86,7 +86,7 @@ class Domain:
             raise nonsense(f"{where} field 'chosen'", "one of the contest", chosen)
         weights = None
         if moved != "":
-            weights = apply(unpack(_bytes(moved, where), where), base)[FLIPPED]
+            weights = apply(unpack(data_of(moved, where), where), base)[FLIPPED]
         return cls(
             AffineMemory(samples, mean, square, limit),
             weights,
@@ -106,22 +106,11 @@ def single(memory: AffineMemory) -> AffineMemory:
 
 
 def _numbers(values: Array) -> str:
-    return _text(values.astype(_STORED).tobytes())
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _bytes(value: Any, where: str) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except (TypeError, ValueError, binascii.Error):
-        raise nonsense(where, "base64", value) from None
+    return text_of(values.astype(_STORED).tobytes())
 
 
 def _array(value: Any, count: int, where: str) -> Array:
-    data = _bytes(value, where)
+    data = data_of(value, where)
     if len(data) != count * _STORED.itemsize:
         raise nonsense(where, f"{count} numbers", value)
     found = np.frombuffer(data, _STORED).astype(np.float64)

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from calibrant.artifact import Artifact
 from calibrant.core.errors import BudgetError
 from calibrant.core.parameters import Parameters
+from calibrant.policy.novelty import MOST as KNOWN
+from calibrant.policy.novelty import SEARCHING, WAITING
 from calibrant.session.domain import CANDIDATES
 from calibrant.updaters.base import Updater
 
 _STREAMING_TESTS = 5120  # they grow with the logarithm of the labels seen: this is for 2^20 of them
+_BYTES_OF_A_CLASS = 8
 _BYTES_OF_A_ROW = 5 * 8  # class, misses, origin, version and id of a sample that is kept
 
 
@@ -19,7 +22,8 @@ class Footprint:
     """The sizes that a session's memory follows from.
 
     `engine_bytes` is `Engine.memory_bytes`: arena, parameters in force, constants. `capacity` samples of the coreset on
-    the device; `gated` and `unlabeled` as `Session.open` has them; `places` contexts, home among them.
+    the device; `gated` and `unlabeled` as `Session.open` has them; `places` contexts, home among them; `watched` places
+    in which new classes are looked for.
     """
 
     artifact: Artifact
@@ -29,6 +33,7 @@ class Footprint:
     gated: bool
     unlabeled: bool
     places: int = 1
+    watched: int = 0
 
     @property
     def resident(self) -> int:
@@ -75,8 +80,16 @@ class Footprint:
 
     @property
     def _unsupervised(self) -> int:
-        """Of learning without labels: the parameters of the anchor and of each candidate, and what contexts take."""
-        return (1 + len(CANDIDATES)) * _parameters(self.artifact) + self.places * self._context
+        """Of learning without labels: the parameters of the anchor and of each candidate, what contexts take, and what
+        the search for new classes does."""
+        search = SEARCHING + self.watched * self._familiar if self.watched else 0
+        return (1 + len(CANDIDATES)) * _parameters(self.artifact) + self.places * self._context + search
+
+    @property
+    def _familiar(self) -> int:
+        """Of each place in which new classes are looked for: its samples and those that wait."""
+        known = self.artifact.recognition
+        return 0 if known is None else (KNOWN + WAITING) * (len(known.mean) + _BYTES_OF_A_CLASS)
 
     @property
     def _context(self) -> int:
@@ -87,9 +100,15 @@ class Footprint:
 
     def placed(self, ram: int | None, most: int) -> Footprint:
         """With as many contexts as there is room for, `most` at most and one at least: they get half of what a budget
-        leaves, windows the other half."""
-        room = most if ram is None else 1 + max(0, ram - self.resident) // 2 // self._context
-        return replace(self, places=min(most, room))
+        leaves, windows the other half. What they leave of theirs is for the search for new classes."""
+        known = self.artifact.recognition
+        watched = 0 if known is None or not known.recognizes or not self.unlabeled else most
+        if ram is None:
+            return replace(self, places=most, watched=watched)
+        half = max(0, ram - self.resident) // 2
+        places = min(most, 1 + half // self._context)
+        left = half - (places - 1) * self._context - SEARCHING
+        return replace(self, places=places, watched=min(watched, max(0, left) // self._familiar) if watched else 0)
 
 
 def check(ram: int | None, needed: int, what: str) -> None:

@@ -35,6 +35,7 @@ from calibrant.policy.plausibility import agreement, benefit_of_doubt
 from calibrant.policy.sensor_fault import stuck_channels
 from calibrant.policy.significance import ahead
 from calibrant.policy.verification import Measured
+from calibrant.session.class_watch import ClassWatch
 from calibrant.session.context_tracker import ANYWHERE, ContextTracker
 from calibrant.session.deployment import Deployment
 from calibrant.session.domain import AFFINE, AS_IT_IS, CANDIDATES, FLIPS, LABELED, Domain, single
@@ -75,12 +76,14 @@ class TestTimeAdapter:
         See `artifact.THRESHOLDS`; counted from the artifact.
     most : int
         Contexts to keep, home among them, if the artifact says how they are told apart; 1: all windows are of one.
+    watched : int
+        Places in which to watch for classes that nobody has taught; 0: nobody does.
     """
 
     __test__ = False  # not a test case, whatever its name begins with
 
     def __init__(
-        self, artifact: Artifact, engine: Engine, deployed: Deployment, coreset_drop: float, most: int
+        self, artifact: Artifact, engine: Engine, deployed: Deployment, coreset_drop: float, most: int, watched: int
     ) -> None:
         self._artifact, self._decode = artifact, artifact.meaning.task.decode
         self._engine, self._deployed = engine, deployed
@@ -89,6 +92,7 @@ class TestTimeAdapter:
         self._training = SelfTraining(artifact, engine, self._under, coreset_drop)
         self._correction = AffineCorrection.of(artifact) if artifact.home is not None else None
         self.tracker = ContextTracker(artifact, most)
+        self._watch = ClassWatch(artifact, watched)
         self._domains: dict[int, Domain]
         self._current: int  # the context in force
         self._corrected: dict[int, Parameters]  # what affines come to, see `_affine`
@@ -97,11 +101,14 @@ class TestTimeAdapter:
     def memory(self) -> dict[str, Any]:
         """What to go on from, by policy."""
         domains = {str(number): domain.memory(self._base) for number, domain in sorted(self._domains.items())}
-        return {"domains": {"current": self._current, "domains": domains}} | self.tracker.memory()
+        return (
+            {"domains": {"current": self._current, "domains": domains}} | self.tracker.memory() | self._watch.memory()
+        )
 
     def resume(self, memories: Mapping[str, Memory]) -> None:
         """Go on from what :meth:`memory` said, under whatever version; StateError if it did not."""
         self.tracker.resume(memories)
+        self._watch.resume(memories)
         self._domains, self._corrected, self._current = {}, {}, HOME
         if "domains" in memories:
             self._read(memories["domains"])
@@ -140,10 +147,15 @@ class TestTimeAdapter:
         if stuck:
             text = f"input channels that stand still: {', '.join(map(str, stuck))}"
             return Study(f"abstained: {text}", alerts=(Alert("sensor-fault", len(stuck), 0, text),))
-        number: int | None = self._current
-        if not (arrived and self.tracker.known):
-            number = self.tracker.follow(x, self._under(self._base, x))
+        seen, followed = self._under(self._base, x), arrived and bool(self.tracker.known)
+        number = self._current if followed else self.tracker.follow(x, seen)
         self._engine.load(self._deployed.parameters)
+        unknown = self._watch.look(x, seen) if self.tracker.mixed and not arrived else None
+        study = self._study(x, number)
+        return study if unknown is None else replace(study, alerts=(*study.alerts, unknown))
+
+    def _study(self, x: NDArray[np.int8], number: int | None) -> Study:
+        """Learn what a window of a context teaches; None: nobody knows of which."""
         if number is None:
             return Study("abstained: few classes, kept until more of them are seen")
         self._leave()
@@ -160,7 +172,9 @@ class TestTimeAdapter:
         then an attempt, and the engine holds its parameters."""
         if not self.tracker.known:
             return None
-        number = self.tracker.follow(window.codes, self._under(self._base, window.codes))
+        seen = self._under(self._base, window.codes)
+        number = self.tracker.follow(window.codes, seen)
+        self._watch.learned(window.codes, seen)
         self._engine.load(self._deployed.parameters)
         self._leave()
         if number is None or number == self._current:

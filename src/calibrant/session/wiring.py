@@ -89,7 +89,9 @@ def assemble(path: Path | str, options: Options) -> Parts:
         deployed = Deployment(artifact, engine, store, keeping)
         drop = limits["coreset_drop"]
         adapter = Adapter(engine, updater, drop, limits["holdout"])
-        unsupervised = TestTimeAdapter(artifact, engine, deployed, drop, sizes.places) if guesses else None
+        unsupervised = (
+            TestTimeAdapter(artifact, engine, deployed, drop, sizes.places, sizes.watched) if guesses else None
+        )
         monitor = DriftMonitor(artifact, engine, deployed) if options.gate else None
         screen = (
             LabelScreen(artifact, engine, deployed, updater) if options.gate and artifact.meaning.task.guesses else None

@@ -546,10 +546,12 @@ def test_every_version_can_be_restored(path: Path, tmp_path: Path):
 def test_contexts_take_half_of_what_a_budget_leaves(path: Path, spare: int, places: int):
     with opened(path, capacity=20) as (_, parts):
         assert parts.footprint.places == 8  # without a budget
-        alone, two = (replace(parts.footprint, places=n).resident for n in (1, 2))
+        assert parts.footprint.watched == 8
+        alone, two = (replace(parts.footprint, places=n, watched=0).resident for n in (1, 2))
     budget = Budget(ram=alone + 2 * spare * (two - alone))
     with opened(path, capacity=20, budget=budget) as (session, parts):
         assert parts.footprint.places == places
+        assert parts.footprint.watched == 0  # contexts come first
         assert budget.ram - parts.footprint.resident >= spare * (two - alone)
         if spare:
             assert session.contexts()[0].name == "home"
