@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.core.version import VERSION
-from calibrant.export import flip, model, none, sparse
+from calibrant.export import affine, flip, model, none, sparse
 from calibrant.export.boards import BOARDS, Board
 from calibrant.export.report import ExportReport
 from calibrant.export.sources import HEADERS, headers
@@ -17,6 +17,7 @@ from calibrant.export.spec import ExportOptions, FirmwareSpec, planned
 UPDATERS: Mapping[str, Callable[[Artifact, Board, int, ExportOptions], FirmwareSpec]] = {
     "sparse": sparse.design,
     "flip": flip.design,
+    "affine": affine.design,
     "none": none.design,
 }
 
