@@ -30,7 +30,7 @@ from calibrant.pipeline import integer_model, torch_model
 from calibrant.plan.workload import program_macs
 
 BENCH = Path(__file__).parent
-INFER, OBSERVE, CALIBRATE = 1, 3, 4  # commands of c/ports/stream.c
+INFER, OBSERVE, LEARN = 1, 3, 4  # commands of c/ports/stream.c
 CNN, MCUNET = "activity CNN, 4 bits", "MCUNet-5FPS, 8 bits"
 WINDOW = 10
 
@@ -48,8 +48,10 @@ CASES = (
     Case(CNN, "none", {}),
     Case(CNN, "flip", {"window": WINDOW}),
     Case(CNN, "flip", {"window": WINDOW, "block": 64}),
+    Case(CNN, "affine", {"window": WINDOW}),
     Case(CNN, "sparse", {"scheme": "last-2"}),
     Case(MCUNET, "none", {}),
+    Case(MCUNET, "affine", {"window": WINDOW}),
     Case(MCUNET, "sparse", {"scheme": "mcunet-5fps:49KB"}),
     Case(MCUNET, "sparse", {"scheme": "mcunet-5fps:49KB", "ram": "150KB"}),
 )
@@ -95,14 +97,16 @@ def commands(artifact: Artifact, case: Case) -> bytes:
     rows = artifact.coreset.x[:2]
     stream = struct.pack("<ii", INFER, 2) + rows.tobytes()
     samples = np.resize(artifact.coreset.x, (WINDOW, *artifact.coreset.x.shape[1:]))
-    labeled = [(n % len(artifact.classes), sample) for n, sample in enumerate(samples)]
+    labels = [struct.pack("<i", n % len(artifact.classes)) for n in range(WINDOW)]
+    if case.updater == "affine":
+        labels = [b""] * WINDOW
     if case.updater == "sparse":
-        labeled = labeled[:1]
+        labels = labels[:1]
     if case.updater != "none":
-        stream += struct.pack("<ii", OBSERVE, len(labeled))
-        stream += b"".join(struct.pack("<i", label) + sample.tobytes() for label, sample in labeled)
-    if case.updater == "flip":
-        stream += struct.pack("<ii", CALIBRATE, 1)
+        stream += struct.pack("<ii", OBSERVE, len(labels))
+        stream += b"".join(label + sample.tobytes() for label, sample in zip(labels, samples, strict=False))
+    if case.updater in ("flip", "affine"):
+        stream += struct.pack("<ii", LEARN, 1)
     return stream
 
 
@@ -127,7 +131,7 @@ def measure(artifact: Artifact, case: Case, board: str, library: Path, folder: P
     (folder / "stream.bin").write_bytes(commands(artifact, case))
     counts = count(folder, BOARDS[board].machine, library)
     results = (folder / "results.bin").read_bytes()
-    step = counts[2] if case.updater == "sparse" else 0
+    step = counts[2] if case.updater in ("sparse", "affine") else 0
     if case.updater == "flip":  # the fields before losses are nine integers, steps the seventh
         tried = struct.unpack("<9i", results[-4 - 84 : -4 - 48])[6]
         step = counts[-1] // max(tried, 1)

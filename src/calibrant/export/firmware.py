@@ -91,6 +91,9 @@ def alternatives(artifact: Artifact, board: Board, report: ExportReport, options
         found += [f"--window {window}"] if window else []
         if not block and flip.ram_bytes(artifact, program, board, report.window, flip.USUAL_BLOCK) <= room:
             found.append(f"--block {flip.USUAL_BLOCK}")
+    if report.updater == "affine":
+        window = affine.most_samples(planned(artifact.program), board, room)
+        found += [f"--window {window}"] if window else []
     for updater in list(UPDATERS)[list(UPDATERS).index(report.updater) + 1 :]:
         try:
             blocks = UPDATERS[updater](artifact, board, room, ExportOptions()).text.blocks

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts import make_artifact, make_sparse_artifact
+from artifacts import at_home, make_artifact, make_sparse_artifact
 from calibrant.core.errors import BudgetError, CalibrantError, DataError, ModelError, PlanError
 from calibrant.core.statistics import Coreset
 from calibrant.export import BOARDS, UPDATERS, ExportOptions, export
@@ -39,7 +39,7 @@ def refused(error: type[CalibrantError], place: Path, *words: str, **changed: ob
 @pytest.mark.parametrize("board", BOARDS)
 @pytest.mark.parametrize("updater", UPDATERS)
 def test_only_what_is_used(board: str, updater: str, tmp_path: Path) -> None:
-    export(make_sparse_artifact(), board, "64KB", updater, tmp_path / "firmware")
+    export(at_home(make_sparse_artifact()), board, "64KB", updater, tmp_path / "firmware")
     written = files(tmp_path / "firmware")
     assert {"Makefile", "README.md", "model.c", "model.h", "tables.h", "board.mk"} <= written
     kernels = {name for name in written if name.startswith("kernels/")}
@@ -50,6 +50,7 @@ def test_only_what_is_used(board: str, updater: str, tmp_path: Path) -> None:
     assert not [name for name in kernels for kernel in unused if name.endswith(f"/{kernel}.c")]
     assert sum(name.endswith("/conv2d.c") for name in kernels) == 1
     assert ("firmware/calibration.c" in written) == ("updaters/guarded_flips.c" in written) == (updater == "flip")
+    assert ("firmware/correction.c" in written) == ("updaters/affine_correction.c" in written) == (updater == "affine")
     assert ("firmware/training.c" in written) == ("kernels/loss.c" in written) == (updater == "sparse")
     text = (tmp_path / "firmware" / "model.c").read_text()
     assert "malloc" not in text
