@@ -51,7 +51,7 @@ CASES = (
     Case(CNN, "affine", {"window": WINDOW}),
     Case(CNN, "sparse", {"scheme": "last-2"}),
     Case(MCUNET, "none", {}),
-    Case(MCUNET, "affine", {"window": WINDOW}),
+    Case(MCUNET, "affine", {"window": 4}),
     Case(MCUNET, "sparse", {"scheme": "mcunet-5fps:49KB"}),
     Case(MCUNET, "sparse", {"scheme": "mcunet-5fps:49KB", "ram": "150KB"}),
 )
@@ -96,10 +96,11 @@ def commands(artifact: Artifact, case: Case) -> bytes:
     """Two inferences, then what the updater does once."""
     rows = artifact.coreset.x[:2]
     stream = struct.pack("<ii", INFER, 2) + rows.tobytes()
-    samples = np.resize(artifact.coreset.x, (WINDOW, *artifact.coreset.x.shape[1:]))
-    labels = [struct.pack("<i", n % len(artifact.classes)) for n in range(WINDOW)]
+    window = case.options.get("window", WINDOW)
+    samples = np.resize(artifact.coreset.x, (window, *artifact.coreset.x.shape[1:]))
+    labels = [struct.pack("<i", n % len(artifact.classes)) for n in range(window)]
     if case.updater == "affine":
-        labels = [b""] * WINDOW
+        labels = [b""] * window
     if case.updater == "sparse":
         labels = labels[:1]
     if case.updater != "none":
@@ -161,7 +162,8 @@ Bytes are those of the linked image, held against the export's own table; *stack
 are reserved. Instructions are counted exactly by a plugin in the emulator; they are no times, as nothing models caches,
 flash or pipelines. *Kernels* names the folder of c/simd with the board's convolutions; the rest of a step is plain C. A
 *step* of flips is a window of {window} samples learned beside the coreset, measuring before and
-after included, divided by the steps tried; one of sparse training is one sample forward and back.
+after included, divided by the steps tried; one of affine correction is a whole window, measured and corrected layer by
+layer and saved; one of sparse training is one sample forward and back.
 
 """
 COLUMNS = ("network", "updater", "board", "kernels", "arena", "mutable", "samples", "workspace", "stack", "RAM",

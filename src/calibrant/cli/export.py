@@ -24,7 +24,9 @@ def export(
     target: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The project's folder, created.")],
     updater: Annotated[
         str | None,
-        typer.Option("--updater", help="How it adapts: flip, sparse, affine, or none.", show_default="as the artifact says"),
+        typer.Option(
+            "--updater", help="How it adapts: flip, sparse, affine or none.", show_default="as the artifact says"
+        ),
     ] = None,
     window: Annotated[
         int | None,

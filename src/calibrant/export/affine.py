@@ -22,7 +22,7 @@ from calibrant.export.records import record_bytes
 from calibrant.export.report import IMAGE_ALIGNMENT, aligned
 from calibrant.export.slots import Part, define_slots
 from calibrant.export.spec import ExportOptions, FirmwareSpec, planned
-from calibrant.updaters.affine_correction import REMEMBERED, REMEMBERED_FROM_HOME
+from calibrant.updaters.affine_correction import REMEMBERED, REMEMBERED_FROM_HOME, AffineCorrection
 
 USUAL_WINDOW = 40  # samples, as for flips
 MOST_SAMPLES = 2**10 - 1  # 2^10 samples of 2^23 positions: sums of squares up to 2^30 would reach 2^63
@@ -64,9 +64,7 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     for name in ("block", "scheme", "batch"):
         if getattr(options, name) is not None:
             raise DataError(f"--{name}: a firmware that corrects has no use for it; leave it out")
-    if artifact.home is None:
-        raise DataError("--updater affine: expected an artifact with pre-activations (format 3), got one without; "
-                        "prepare the model again")  # fmt: skip
+    AffineCorrection.of(artifact)  # refuses an artifact without home
     if len(artifact.program.layers) < 2:
         raise DataError("--updater affine: expected two layers or more, for the last is not corrected; got one")
     program = planned(artifact.program)

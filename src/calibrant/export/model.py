@@ -82,9 +82,7 @@ def define_parameters(text: Text, artifact: Artifact) -> None:
     text.constant("bias", artifact.constants.bias, "biases")
 
 
-def define_tables(
-    text: Text, artifact: Artifact, program: Program, pointer_bytes: int, placed: records.Placed
-) -> None:
+def define_tables(text: Text, artifact: Artifact, program: Program, pointer_bytes: int, placed: records.Placed) -> None:
     """Requantization, standardization, score scales and the records of ops and tensors.
 
     Parameters

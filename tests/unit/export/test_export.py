@@ -173,6 +173,31 @@ def test_block_form(tmp_path: Path) -> None:
     assert implied.total("workspace") < export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "c").total("workspace")
 
 
+def test_affine_correction(tmp_path: Path) -> None:
+    """The window is as large as fits, constants and what is remembered lie in RAM, and no weight does."""
+    artifact, channels = at_home(ARTIFACT), ARTIFACT.program.layers[-1].channel_offset
+    reports = [export(artifact, "generic", ram, "affine", tmp_path / str(ram)) for ram in (800, 1200, 9000)]
+    windows = [report.window for report in reports]
+    assert 0 < windows[0] < windows[1] < windows[2] == 40
+    assert all(report.ram_bytes <= report.ram_limit for report in reports)
+    assert reports[0].total("mutable") == 6 * -(-4 * channels // 16) * 16 + 16
+    text = (tmp_path / "9000" / "model.c").read_text()
+    mean = re.search(rf"calibrant_home_mean\[{channels}\] = \{{([^}}]*)\}}", text)
+    assert mean is not None
+    assert artifact.home is not None
+    held = [float.fromhex(word.strip().rstrip("f")) for word in mean[1].split(",") if word.strip()]
+    assert held == artifact.home.mean[:channels].tolist()
+    about = {"artifact": artifact, "updater": "affine"}
+    line = refused(BudgetError, tmp_path, "over", **about, ram=6000, options=ExportOptions(window=90))
+    offered = re.search(r"--window (\d+)", line)
+    assert offered is not None
+    export(artifact, "mps2-an386", 6000, "affine", tmp_path / "a", options=ExportOptions(window=int(offered[1])))
+    refused(DataError, tmp_path, "--window", "1,023", "1,024", **about, options=ExportOptions(window=1024))
+    for name, value in (("block", 8), ("batch", 2), ("scheme", "full")):
+        refused(DataError, tmp_path, f"--{name}", "no use for it", **about, options=ExportOptions(**{name: value}))
+    refused(DataError, tmp_path, "prepare the model again", updater="affine")
+
+
 def test_picture_of_the_arena(tmp_path: Path) -> None:
     """Firmware that trains shows its arena; others have no steps to show, and nothing is left behind."""
     export(make_sparse_artifact(), "generic", "64KB", "sparse", tmp_path / "firmware", picture=tmp_path / "arena.png")
