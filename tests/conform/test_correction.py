@@ -68,7 +68,7 @@ def floats(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
 @settings(max_examples=400)
 @given(
     st.integers(0, 2**40),
-    st.integers(1, 12) | st.integers(1, 900),
+    st.sampled_from([1, 7, 8, 9]) | st.integers(1, 900),
     st.integers(1, 5000),
     st.booleans(),
     st.floats(0, 1),
@@ -85,8 +85,9 @@ def test_every_channel(library: ctypes.CDLL, seed: int, n: int, width: int, from
     # Somewhere between home's moments and any.
     mean = near * home.mean + (1 - near) * rng.uniform(-(2**15), 2**15, CHANNELS + 1) * 2.0 ** rng.integers(-15, 1)
     total = np.rint(np.clip(mean, -(2**15), 2**15) * values).astype(np.int64)
-    over = np.where(rng.random(CHANNELS + 1) < 0.2, 0.0, np.exp2(rng.uniform(-10, 29, CHANNELS + 1)))
-    square = np.ceil(total.astype(np.float64) ** 2 / values + values * (near * home.variance + (1 - near) * over))
+    any_variance = np.exp2(rng.uniform(-10, 29, CHANNELS + 1))
+    variance = np.where(rng.random(CHANNELS + 1) < 0.3, 0.0, near * home.variance + (1 - near) * any_variance)
+    square = np.ceil(total.astype(np.float64) ** 2 / values + values * variance)
     first = np.arange(n) == 0  # sample; only sums matter
     sums = (np.outer(first, each.astype(np.int64)) for each in (total, square))
     moments = Moments(*sums, np.full(CHANNELS + 1, width))
