@@ -30,7 +30,7 @@ from calibrant.pipeline import integer_model, torch_model
 from calibrant.plan.workload import program_macs
 
 BENCH = Path(__file__).parent
-INFER, OBSERVE, CALIBRATE = 1, 3, 4  # commands of c/ports/stream.c
+INFER, OBSERVE, LEARN = 1, 3, 4  # commands of c/ports/stream.c
 CNN, MCUNET = "activity CNN, 4 bits", "MCUNet-5FPS, 8 bits"
 WINDOW = 10
 
@@ -48,8 +48,10 @@ CASES = (
     Case(CNN, "none", {}),
     Case(CNN, "flip", {"window": WINDOW}),
     Case(CNN, "flip", {"window": WINDOW, "block": 64}),
+    Case(CNN, "affine", {"window": WINDOW}),
     Case(CNN, "sparse", {"scheme": "last-2"}),
     Case(MCUNET, "none", {}),
+    Case(MCUNET, "affine", {"window": 4}),
     Case(MCUNET, "sparse", {"scheme": "mcunet-5fps:49KB"}),
     Case(MCUNET, "sparse", {"scheme": "mcunet-5fps:49KB", "ram": "150KB"}),
 )
@@ -94,15 +96,18 @@ def commands(artifact: Artifact, case: Case) -> bytes:
     """Two inferences, then what the updater does once."""
     rows = artifact.coreset.x[:2]
     stream = struct.pack("<ii", INFER, 2) + rows.tobytes()
-    samples = np.resize(artifact.coreset.x, (WINDOW, *artifact.coreset.x.shape[1:]))
-    labeled = [(n % len(artifact.classes), sample) for n, sample in enumerate(samples)]
+    window = case.options.get("window", WINDOW)
+    samples = np.resize(artifact.coreset.x, (window, *artifact.coreset.x.shape[1:]))
+    labels = [struct.pack("<i", n % len(artifact.classes)) for n in range(window)]
+    if case.updater == "affine":
+        labels = [b""] * window
     if case.updater == "sparse":
-        labeled = labeled[:1]
+        labels = labels[:1]
     if case.updater != "none":
-        stream += struct.pack("<ii", OBSERVE, len(labeled))
-        stream += b"".join(struct.pack("<i", label) + sample.tobytes() for label, sample in labeled)
-    if case.updater == "flip":
-        stream += struct.pack("<ii", CALIBRATE, 1)
+        stream += struct.pack("<ii", OBSERVE, len(labels))
+        stream += b"".join(label + sample.tobytes() for label, sample in zip(labels, samples, strict=False))
+    if case.updater in ("flip", "affine"):
+        stream += struct.pack("<ii", LEARN, 1)
     return stream
 
 
@@ -127,7 +132,7 @@ def measure(artifact: Artifact, case: Case, board: str, library: Path, folder: P
     (folder / "stream.bin").write_bytes(commands(artifact, case))
     counts = count(folder, BOARDS[board].machine, library)
     results = (folder / "results.bin").read_bytes()
-    step = counts[2] if case.updater == "sparse" else 0
+    step = counts[2] if case.updater in ("sparse", "affine") else 0
     if case.updater == "flip":  # the fields before losses are nine integers, steps the seventh
         tried = struct.unpack("<9i", results[-4 - 84 : -4 - 48])[6]
         step = counts[-1] // max(tried, 1)
@@ -157,7 +162,8 @@ Bytes are those of the linked image, held against the export's own table; *stack
 are reserved. Instructions are counted exactly by a plugin in the emulator; they are no times, as nothing models caches,
 flash or pipelines. *Kernels* names the folder of c/simd with the board's convolutions; the rest of a step is plain C. A
 *step* of flips is a window of {window} samples learned beside the coreset, measuring before and
-after included, divided by the steps tried; one of sparse training is one sample forward and back.
+after included, divided by the steps tried; one of affine correction is a whole window, measured and corrected layer by
+layer and saved; one of sparse training is one sample forward and back.
 
 """
 COLUMNS = ("network", "updater", "board", "kernels", "arena", "mutable", "samples", "workspace", "stack", "RAM",

@@ -2,6 +2,7 @@
 // Records of the C library as an export lays them out and fills them in, by the rows that declare them.
 #include "../firmware/step_context.h"
 #include "calibrant/calibration.h"
+#include "calibrant/correction.h"
 #include "calibrant/training.h"
 #include "engine.h"
 
@@ -25,6 +26,7 @@ const Field PART[] = {CAL_PART_FIELDS(CAL_FIELD_OF)};
 const Field VERSIONS[] = {CAL_VERSIONS_FIELDS(CAL_FIELD_OF)};
 const Field FLIP_SETTINGS[] = {CAL_FLIP_SETTINGS_FIELDS(CAL_FIELD_OF)};
 const Field CALIBRATOR[] = {CAL_CALIBRATOR_FIELDS(CAL_FIELD_OF)};
+const Field CORRECTOR[] = {CAL_CORRECTOR_FIELDS(CAL_FIELD_OF)};
 const Field LEARNER[] = {CALIBRANT_LEARNER_FIELDS(CAL_FIELD_OF)};
 const Field ARGS[] = {
 #define CAL_ARG(type, name, ...) {#type, #name, 1},
@@ -79,6 +81,7 @@ void bind_records(nb::module_ &m) {
     records["cal_versions"] = tuple_of(VERSIONS);
     records["cal_flip_settings"] = tuple_of(FLIP_SETTINGS);
     records["cal_calibrator"] = tuple_of(CALIBRATOR);
+    records["cal_corrector"] = tuple_of(CORRECTOR);
     records["calibrant_learner"] = tuple_of(LEARNER);
     records["cal_args"] = tuple_of(ARGS);
     records["cal_training_args"] = tuple_of(TRAINING_ARGS);

@@ -8,8 +8,7 @@
 enum {
     CAL_LOSS_ONE = 1 << 16,  /* losses are Q16 nats */
     CAL_ERROR_ONE = 1 << 15, /* output errors are Q15 */
-    CAL_SLOPE_BYTES = 3,     /* |slope| <= 2^22, signed */
-    CAL_BIAS_LIMIT = (1 << 30) - 1
+    CAL_SLOPE_BYTES = 3      /* |slope| <= 2^22, signed */
 };
 
 /* A layer with the op and the tensors it stands between. */
@@ -65,13 +64,6 @@ typedef struct cal_update_outcome {
 static inline int64_t cal_floor_shift(int64_t v, int32_t bits) { return v >= 0 ? v >> bits : ~(~v >> bits); }
 static inline int64_t cal_nearest_shift(int64_t v, int32_t bits) {
     return cal_floor_shift(v + ((int64_t)1 << (bits - 1)), bits);
-}
-
-/* Python's round(): half to even; 0 <= x < 2^53. */
-static inline int64_t cal_round_even(double x) {
-    const int64_t whole = (int64_t)x;
-    const double rest = x - (double)whole;
-    return whole + (rest > 0.5 || (rest == 0.5 && (whole & 1)));
 }
 
 /* A sum of a channel's input over `positions`, as mean with four fraction bits, rounded down; |mean| <= 255 * 16. */

@@ -67,6 +67,36 @@ static uint8_t get(stream *s) {
     return s->page[s->offset++ % CAL_SLOT_PAGE];
 }
 
+/* The next value of a part; `packed` is the byte that a code is in. */
+static int32_t get_value(stream *s, const cal_part *part, uint32_t at, uint32_t *packed) {
+    if (part->bits == WORD_BITS) {
+        uint8_t word[4];
+        for (int32_t k = 0; k < 4; k++) word[k] = get(s);
+        return (int32_t)word_at(word);
+    }
+    const uint32_t used = (uint32_t)((uint64_t)at * part->bits % 8);
+    if (used == 0) *packed = get(s);
+    const int32_t code = (int32_t)(*packed >> used & ((1u << part->bits) - 1));
+    return code < 1 << (part->bits - 1) ? code : code - (1 << part->bits);
+}
+
+static bool admits(const cal_part *part, int32_t value) {
+    if (part->bits != WORD_BITS) return value > -(1 << (part->bits - 1)); /* widths are symmetric */
+    const int32_t bounded = part->real ? value & INT32_MAX : value; /* a float without its sign; NaN is the largest */
+    return part->low <= bounded && bounded <= part->high;
+}
+
+/* Whether all values are within their bounds: a sum says that they are as written, not that they were good. */
+static bool bounded(const cal_slots *slots, int32_t slot) {
+    stream s = {.slots = slots, .slot = slot, .offset = CAL_SLOT_PAGE, .good = true};
+    for (const cal_part *part = slots->parts; part < slots->parts + slots->part_count; part++) {
+        uint32_t packed = 0;
+        for (uint32_t at = 0; at < part->count; at++)
+            if (!admits(part, get_value(&s, part, at, &packed))) return false;
+    }
+    return s.good;
+}
+
 /* Whether a slot holds a whole version of this model, and its header. */
 static bool whole(const cal_slots *slots, int32_t slot, uint8_t *header) {
     const uint32_t bytes = (uint32_t)cal_slot_bytes(slots);
@@ -79,7 +109,7 @@ static bool whole(const cal_slots *slots, int32_t slot, uint8_t *header) {
         if (!slots->read(slots->context, slot, offset, page, CAL_SLOT_PAGE)) return false;
         sum = summed(sum, page, offset + CAL_SLOT_PAGE < bytes ? CAL_SLOT_PAGE : CAL_SLOT_PAGE - SUM_BYTES);
     }
-    return word_at(page + CAL_SLOT_PAGE - SUM_BYTES) == sum;
+    return word_at(page + CAL_SLOT_PAGE - SUM_BYTES) == sum && bounded(slots, slot);
 }
 
 bool cal_slots_hold(const cal_slots *slots, int32_t slot, uint32_t version) {
@@ -105,7 +135,14 @@ void cal_slots_find(const cal_slots *slots, cal_versions *versions) {
 }
 
 static int32_t value_of(const void *values, uint32_t at, uint32_t bits) {
-    return bits == WORD_BITS ? ((const int32_t *)values)[at] : ((const int8_t *)values)[at];
+    int32_t word;
+    if (bits != WORD_BITS) return ((const int8_t *)values)[at];
+    memcpy(&word, (const uint8_t *)values + sizeof word * at, sizeof word); /* of an int32 or a float */
+    return word;
+}
+
+static int32_t in_flash(const cal_part *part, uint32_t at) {
+    return part->flash ? value_of(part->flash, at, part->bits) : 0;
 }
 
 static void put_part(stream *s, const cal_part *part) {
@@ -119,19 +156,6 @@ static void put_part(stream *s, const cal_part *part) {
             packed |= ((uint32_t)value_of(part->ram, at++, part->bits) & ((1u << part->bits) - 1)) << used;
         put(s, (uint8_t)packed);
     }
-}
-
-/* The next value of a part; `packed` is the byte that a code is in. */
-static int32_t get_value(stream *s, const cal_part *part, uint32_t at, uint32_t *packed) {
-    if (part->bits == WORD_BITS) {
-        uint8_t word[4];
-        for (int32_t k = 0; k < 4; k++) word[k] = get(s);
-        return (int32_t)word_at(word);
-    }
-    const uint32_t used = (uint32_t)((uint64_t)at * part->bits % 8);
-    if (used == 0) *packed = get(s);
-    const int32_t code = (int32_t)(*packed >> used & ((1u << part->bits) - 1));
-    return code < 1 << (part->bits - 1) ? code : code - (1 << part->bits);
 }
 
 bool cal_slots_save(const cal_slots *slots, cal_versions *versions, int32_t slot, uint32_t version, uint32_t parent) {
@@ -160,12 +184,12 @@ static bool traverse(const cal_slots *slots, int32_t slot, bool into_ram, int32_
     for (const cal_part *part = slots->parts; part < slots->parts + slots->part_count; part++) {
         uint32_t packed = 0;
         for (uint32_t at = 0; at < part->count; at++) {
-            const int32_t value = slot < 0 ? value_of(part->flash, at, part->bits) : get_value(&s, part, at, &packed);
+            const int32_t value = slot < 0 ? in_flash(part, at) : get_value(&s, part, at, &packed);
             if (value == value_of(part->ram, at, part->bits)) continue;
             *same = false;
             *codes += part->bits != WORD_BITS;
             if (!into_ram) continue;
-            if (part->bits == WORD_BITS) ((int32_t *)part->ram)[at] = value;
+            if (part->bits == WORD_BITS) memcpy((uint8_t *)part->ram + sizeof value * at, &value, sizeof value);
             else ((int8_t *)part->ram)[at] = (int8_t)value;
         }
     }

@@ -2,6 +2,7 @@
 /* What an update may learn from, and whether its weights may replace the old: policy/verification.py. */
 #include "verification.h"
 
+#include "calibrant/fmath.h"
 #include "calibrator.h"
 
 enum { IMPORTANCE_LIMIT = 64, HOLDOUT_MINIMUM = 40, SIGNIFICANCE_SQUARED = 4 };

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "calibrant/fmath.h"
 #include "../session/calibrator.h"
 
 /* |slope| * scale as the bits of a double, which order as the values do; exact while |slope| takes at most 29 bits. */

@@ -15,6 +15,8 @@ from emulated import INT, LONG, POINTER, Constants, Program, address, aligned, s
 from artifacts import make_artifact
 from calibrant import _engine  # private: its tables say how a program is encoded for C
 from calibrant.artifact import THRESHOLDS, Artifact
+from calibrant.core import program as core
+from calibrant.core.dtype import BIAS_LIMIT
 from calibrant.core.settings import FlipSettings
 from calibrant.core.window import encode
 from calibrant.engine import native
@@ -44,7 +46,7 @@ Report = struct(
     decision=INT, reason=INT, version=WORD, samples=INT, held=INT, steps=INT, accepted=INT, flips=INT, before=Measure,
     after=Measure,
 )  # fmt: skip
-Part = struct(flash=POINTER, ram=POINTER, count=WORD, bits=WORD)
+Part = struct(flash=POINTER, ram=POINTER, count=WORD, bits=WORD, low=INT, high=INT, real=BOOL)
 Slots = struct(parts=POINTER, part_count=INT, model=POINTER, context=POINTER, read=POINTER, write=POINTER)
 Versions = struct(version=WORD, parent=WORD, sequence=WORD, slot=INT)
 Calibrator = struct(
@@ -58,7 +60,7 @@ Firmware = struct(calibrator=Calibrator, store=Slots, arena=POINTER, slots=POINT
 
 
 def build(folder: Path, *options: str) -> Path | None:
-    """A shared library of it, the reference kernels and microcontroller.c; None where there is no compiler."""
+    """A shared library of it, the reference kernels and the C of this folder; None where there is no compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         return None
@@ -75,6 +77,7 @@ def build(folder: Path, *options: str) -> Path | None:
         *engine,
         *device,
         "tests/conform/microcontroller.c",
+        "tests/conform/corrector.c",
         "-o",
         library,
     ]
@@ -116,6 +119,25 @@ def guarded(size: int) -> np.ndarray:
     return whole
 
 
+def tables_of(program: core.Program) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tensors, layers and ops, as C has them."""
+    tensors = [native.encode(vars(t) | {"offset": at}, _engine.TENSOR_FIELDS, "")
+               for t, at in zip(program.tensors, program.offsets, strict=True)]  # fmt: skip
+    layers = [native.encode(vars(layer), _engine.LAYER_FIELDS, "") for layer in program.layers]
+    ops = [native.encode(_op_fields(op, i), _engine.OP_FIELDS, "") for i, op in enumerate(program.ops)]
+    fields = _engine.TENSOR_FIELDS, _engine.LAYER_FIELDS, _engine.OP_FIELDS
+    rows = (native.table(part, len(names)) for part, names in zip((tensors, layers, ops), fields, strict=True))
+    return tuple(rows)
+
+
+def program_of(program: core.Program, tables: tuple[np.ndarray, np.ndarray, np.ndarray]) -> ctypes.Structure:
+    """The record over its tables, which must stay."""
+    return Program(
+        *(address(a) for a in tables), *(len(a) for a in tables), program.input, program.output, program.arena_bytes,
+        program.weight_count, program.channel_count, program.pooled_count,
+    )  # fmt: skip
+
+
 class Device:
     """A microcontroller's calibration of an artifact, with blocks of `block` entries, or without and `statistics` from
     the least room, 0, to the most, 1. `further` are words that versions hold too, in flash and in RAM."""
@@ -135,24 +157,14 @@ class Device:
         pool = ReplayBuffer.of(artifact.coreset)
         limits = {**THRESHOLDS, **artifact.thresholds}
         self.elements = program.tensors[program.input].elements
-        tensors = native.table([native.encode(vars(t) | {"offset": at}, _engine.TENSOR_FIELDS, "") for t, at in
-                          zip(program.tensors, program.offsets, strict=True)], len(_engine.TENSOR_FIELDS))  # fmt: skip
-        rows = [native.encode(vars(layer), _engine.LAYER_FIELDS, "") for layer in program.layers]
-        layers = native.table(rows, len(_engine.LAYER_FIELDS))
-        ops = native.table(
-            [native.encode(_op_fields(o, i), _engine.OP_FIELDS, "") for i, o in enumerate(program.ops)],
-            len(_engine.OP_FIELDS),
-        )
+        tensors, layers, ops = tables_of(program)
         self.weights, self.bias = np.zeros_like(constants.weights), np.zeros_like(constants.bias)
         self.kept = (
             tensors, layers, ops, constants, pool.x.copy(), pool.y.astype(np.uint16), artifact.feedback.matrix.copy(),
             np.zeros((capacity, self.elements), np.int8), np.zeros(capacity, np.uint16), np.arange(32, dtype=np.uint8),
         )  # fmt: skip
         _, _, _, _, coreset_x, coreset_y, feedback, window_x, window_y, model = self.kept
-        self.program = Program(
-            *(address(a) for a in (tensors, layers, ops)), len(tensors), len(layers), len(ops), program.input,
-            program.output, program.arena_bytes, program.weight_count, program.channel_count, program.pooled_count,
-        )  # fmt: skip
+        self.program = program_of(program, (tensors, layers, ops))
         self.constants = Constants(
             *(address(a) for a in (constants.weights, constants.bias, constants.multiplier, constants.shift))
         )
@@ -164,6 +176,7 @@ class Device:
         words = [(constants.bias, self.bias), *further]
         for part, (flash, ram) in zip(parts[len(program.layers) :], words, strict=True):
             part.flash, part.ram, part.count, part.bits = address(flash), address(ram), len(ram), 32
+            part.low, part.high = (-BIAS_LIMIT, BIAS_LIMIT) if ram is self.bias else (-(2**31), 2**31 - 1)
         out = program.tensors[program.output]
         last = next(op for op in program.ops if op.output == program.output)
         scale = program.tensors[last.inputs[0]].scale if out.bits == 32 else out.scale

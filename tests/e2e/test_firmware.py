@@ -49,7 +49,9 @@ def test_refusals(project: Path, tmp_path: Path) -> None:
     refused(calibrant(*asked, "--board", "uno", "--ram", "64KB"), "--board", "mps2-an386", "'uno'")
     refused(calibrant(*asked, "--board", "mps2-an386", "--ram", "6KB"), "grants 5,984", "over", "would fit")
     refused(calibrant(*asked, "--board", "mps3-an547", "--ram", "1MB"), "mps3-an547 has 524,288")
-    refused(calibrant(*asked, "--board", "generic", "--ram", "64KB", "--updater", "magic"), "sparse, flip, none")
+    refused(
+        calibrant(*asked, "--board", "generic", "--ram", "64KB", "--updater", "magic"), "sparse, flip, affine, none"
+    )
     refused(calibrant(*asked, "--board", "generic", "--ram", "64KB", "--updater", "sparse"), "--form sparse")
     refused(calibrant("export", tmp_path / "gone", "-o", tmp_path / "f", "--board", "generic", "--ram", 1), "gone")
     assert contents(tmp_path) == {}

@@ -64,6 +64,9 @@ typedef enum cal_status { CAL_STATUSES(CAL_STATUS_ENUM) } cal_status;
 
 enum { CAL_MAX_INPUTS = 8 };
 
+/* |bias|, wherever updaters move it: lowering proves that no sum passes 2^31 up to here. */
+enum { CAL_BIAS_LIMIT = (1 << 30) - 1 };
+
 /* Records. Every field is an int32, in this order; the host encodes a Program's records by these names. */
 #define CAL_TENSOR_FIELDS(X) X(height) X(width) X(channels) X(zero_point) X(bits) X(offset)
 

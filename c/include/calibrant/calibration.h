@@ -24,12 +24,15 @@ enum { CAL_SLOTS = 2, CAL_SLOT_PAGE = 64, CAL_MODEL_BYTES = 32, CAL_UNLABELED = 
 /* The parent of a version that one cannot go back from. */
 #define CAL_NO_PARENT UINT32_MAX
 
-/* A stretch of parameters: as the artifact has it, and in RAM. */
+/* A stretch of parameters: as the artifact has it, and in RAM. A slot with words out of their bounds is not loaded. */
 #define CAL_PART_FIELDS(X)                                                                                             \
-    X(const void *, flash)                                                                                             \
+    X(const void *, flash) /* NULL: zeros */                                                                           \
     X(void *, ram)                                                                                                     \
     X(uint32_t, count) /* values */                                                                                    \
-    X(uint32_t, bits) /* 2, 4 or 8: int8 codes, of so many bits in a slot; 32: int32 */
+    X(uint32_t, bits) /* 2, 4 or 8: int8 codes, of so many bits in a slot; 32: words, int32 or float */                \
+    X(int32_t, low) /* bounds of words */                                                                              \
+    X(int32_t, high)                                                                                                   \
+    X(bool, real) /* words are floats; the bounds are of magnitudes, as the bits of a float */
 typedef struct cal_part { CAL_PART_FIELDS(CAL_DECLARE) } cal_part;
 
 /* Where versions are kept: the caller's to fill in. */

@@ -11,8 +11,6 @@
 #define CAL_TRAINING_EXPAND(kernel, variant) CAL_TRAINING_PASTE(kernel, variant)
 #define CAL_TRAINING_NAME(kernel) CAL_TRAINING_EXPAND(kernel, CAL_VARIANT)
 
-enum { CAL_BIAS_LIMIT = (1 << 30) - 1 };
-
 static inline int32_t cal_weight_largest(const cal_layer *layer) { return (1 << (layer->bits - 1)) - 1; }
 
 static inline bool cal_layer_depthwise(const cal_layer *layer) {

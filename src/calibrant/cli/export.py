@@ -24,7 +24,9 @@ def export(
     target: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The project's folder, created.")],
     updater: Annotated[
         str | None,
-        typer.Option("--updater", help="How it adapts: flip, sparse, or none.", show_default="as the artifact says"),
+        typer.Option(
+            "--updater", help="How it adapts: flip, sparse, affine or none.", show_default="as the artifact says"
+        ),
     ] = None,
     window: Annotated[
         int | None,
@@ -32,7 +34,7 @@ def export(
             "--window",
             min=1,
             metavar="N",
-            help="Samples that flips learn from at once.",
+            help="Samples that flips or affine correction learn from at once.",
             show_default="as many as fit, up to 40",
         ),
     ] = None,

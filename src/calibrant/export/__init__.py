@@ -42,7 +42,8 @@ def export(
     ram : int or str
         Limit in bytes for everything that changes, stack included; see `core.size.parse_size`.
     updater : str
-        One of `UPDATERS`: 'sparse' trains, 'flip' moves single integers, 'none' only infers.
+        One of `UPDATERS`: 'sparse' trains, 'flip' moves single integers, 'affine' corrects channels without labels,
+        'none' only infers.
     folder : Path or str
         Created; it appears whole or not at all.
     options : ExportOptions, optional

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
 from calibrant.core.version import VERSION
-from calibrant.export import flip, model, none, sparse
+from calibrant.export import affine, flip, model, none, sparse
 from calibrant.export.boards import BOARDS, Board
 from calibrant.export.report import ExportReport
 from calibrant.export.sources import HEADERS, headers
@@ -17,6 +17,7 @@ from calibrant.export.spec import ExportOptions, FirmwareSpec, planned
 UPDATERS: Mapping[str, Callable[[Artifact, Board, int, ExportOptions], FirmwareSpec]] = {
     "sparse": sparse.design,
     "flip": flip.design,
+    "affine": affine.design,
     "none": none.design,
 }
 
@@ -90,6 +91,9 @@ def alternatives(artifact: Artifact, board: Board, report: ExportReport, options
         found += [f"--window {window}"] if window else []
         if not block and flip.ram_bytes(artifact, program, board, report.window, flip.USUAL_BLOCK) <= room:
             found.append(f"--block {flip.USUAL_BLOCK}")
+    if report.updater == "affine":
+        window = affine.most_samples(planned(artifact.program), board, room)
+        found += [f"--window {window}"] if window else []
     for updater in list(UPDATERS)[list(UPDATERS).index(report.updater) + 1 :]:
         try:
             blocks = UPDATERS[updater](artifact, board, room, ExportOptions()).text.blocks

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibrant import _engine
 from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.artifact.write import content_hash
 from calibrant.core.errors import DataError
@@ -80,7 +79,7 @@ def _parts(program: Program) -> list[Part]:
     """Layer by layer the weights, then all biases."""
     found = [Part(f"calibrant_weights + {n.weight_offset}", f"calibrant_trained_weights + {n.weight_offset}",
                   n.weight_count, n.bits) for n in program.layers]  # fmt: skip
-    return [*found, Part("calibrant_bias", "calibrant_trained_bias", program.channel_count, 32)]
+    return [*found, Part.biases("calibrant_bias", "calibrant_trained_bias", program.channel_count)]
 
 
 def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) -> FirmwareSpec:
@@ -121,11 +120,12 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     text.constant("feedback", artifact.feedback.matrix, "feedback")
     text.constant("coreset_x", pool.x, "coreset")
     text.constant("coreset_y", pool.y.astype(np.uint16), "classes of the coreset")
-    trained = {
-        i: (f"calibrant_trained_weights + {n.weight_offset}", f"calibrant_trained_bias + {n.channel_offset}")
+    placed = {
+        i: {"weights": f"calibrant_trained_weights + {n.weight_offset}",
+            "bias": f"calibrant_trained_bias + {n.channel_offset}"}
         for i, n in enumerate(program.layers)
-    }
-    model.define_tables(text, artifact, program, board.pointer_bytes, trained)
+    }  # fmt: skip
+    model.define_tables(text, artifact, program, board.pointer_bytes, placed)
     define_slots(text, parts, bytes.fromhex(content_hash(artifact)), board)
     _define_setup(text, artifact, program, board, (window, len(pool), statistics, block))
     sizes = {
@@ -199,23 +199,7 @@ def _define_setup(
     """The records that c/session reads: program, constants, and what its state starts with."""
     window, coreset, statistics, block = counts
     limits, settings = _limits(artifact), artifact.settings
-    sections = {"tensors": "calibrant_tensors", "layers": "calibrant_layers", "ops": "calibrant_ops"}
-    fields: dict[str, object] = {
-        **sections,
-        "tensor_count": len(program.tensors),
-        "layer_count": len(program.layers),
-        "op_count": len(program.ops),
-        "input": program.input,
-        "output": program.output,
-        "arena_bytes": program.arena_bytes,
-        "weight_count": program.weight_count,
-        "channel_count": program.channel_count,
-        "pooled_count": program.pooled_count,
-    }
-    pointer = board.pointer_bytes
-    text.records("cal_program", "program", [tables.record(fields)], pointer)
-    held = tables.record({name: f"calibrant_{name}" for _, name, _ in _engine.RECORDS["cal_constants"]})
-    text.records("cal_constants", "constants", [held], pointer)
+    model.define_program(text, program, board.pointer_bytes)
     numbers: dict[str, object] = {
         "fraction": float(settings.fraction).hex(),
         "fraction_max": float(settings.fraction_max).hex(),
@@ -248,7 +232,7 @@ def _define_setup(
             "workspace": "calibrant_arena",
         }
     )
-    text.records("cal_calibrator", "setup", [setup], pointer)
+    text.records("cal_calibrator", "setup", [setup], board.pointer_bytes)
 
 
 def _output_scale(program: Program) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant import _engine
 from calibrant.artifact import Artifact
 from calibrant.core.program import Op, Program
 from calibrant.export import records, sources, tables
@@ -81,9 +82,7 @@ def define_parameters(text: Text, artifact: Artifact) -> None:
     text.constant("bias", artifact.constants.bias, "biases")
 
 
-def define_tables(
-    text: Text, artifact: Artifact, program: Program, pointer_bytes: int, trained: Mapping[int, tuple[str, str]]
-) -> None:
+def define_tables(text: Text, artifact: Artifact, program: Program, pointer_bytes: int, placed: records.Placed) -> None:
     """Requantization, standardization, score scales and the records of ops and tensors.
 
     Parameters
@@ -95,8 +94,8 @@ def define_tables(
         As planned.
     pointer_bytes : int
         Of the target.
-    trained : mapping
-        Layer -> C expressions of its weights and biases, where they are not those in flash.
+    placed : mapping
+        Where parameters lie that are not those in flash.
     """
     constants = artifact.constants
     text.constant("multiplier", constants.multiplier, "requantization multipliers")
@@ -107,8 +106,28 @@ def define_tables(
     text.records("cal_tensor", "tensors", _tensors(program), pointer_bytes)
     text.records("cal_layer", "layers", _layers(program), pointer_bytes)
     text.records("cal_op", "ops", (_op(op) for op in program.ops), pointer_bytes)
-    calls = (records.call(program, at, trained) for at in range(len(program.ops)))
+    calls = (records.call(program, at, placed) for at in range(len(program.ops)))
     text.records("cal_args", "calls", calls, pointer_bytes)
+
+
+def define_program(text: Text, program: Program, pointer_bytes: int) -> None:
+    """The program over its records, and the constants over their tables, as c/session reads them."""
+    sections = {name: f"calibrant_{name}" for name in ("tensors", "layers", "ops")}
+    fields: dict[str, object] = {
+        **sections,
+        "tensor_count": len(program.tensors),
+        "layer_count": len(program.layers),
+        "op_count": len(program.ops),
+        "input": program.input,
+        "output": program.output,
+        "arena_bytes": program.arena_bytes,
+        "weight_count": program.weight_count,
+        "channel_count": program.channel_count,
+        "pooled_count": program.pooled_count,
+    }
+    text.records("cal_program", "program", [tables.record(fields)], pointer_bytes)
+    held = tables.record({name: f"calibrant_{name}" for _, name, _ in _engine.RECORDS["cal_constants"]})
+    text.records("cal_constants", "constants", [held], pointer_bytes)
 
 
 def _tensors(program: Program) -> Iterable[str]:

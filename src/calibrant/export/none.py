@@ -19,7 +19,7 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     """
     for name, value in vars(options).items():
         if value is not None:
-            raise DataError(f"--{name}: a firmware that does not adapt has none; choose --updater flip or sparse")
+            raise DataError(f"--{name}: firmware that does not adapt has none; choose --updater flip, sparse or affine")
     program = planned(artifact.program, room)
     text = model.Text()
     text.memory("uint8_t", "arena", program.arena_bytes, 1, "arena", "arena of activations")

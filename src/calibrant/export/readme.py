@@ -39,6 +39,13 @@ cal_report report;
 calibrant_calibrate(&report);           /* now and then: learns from the window, verifies, commits or restores */
 calibrant_rollback();                   /* the version before */
 """,
+    "affine": """
+calibrant_observe(sample);              /* whatever its class; keeps the sample */
+cal_correction report;
+calibrant_correct(&report);             /* now and then: leads channels back to home, commits; empties the window */
+calibrant_rollback();                   /* the version before */
+calibrant_forget(CAL_FROM_NOTHING);     /* in another domain; CAL_FROM_HOME where classes come in runs */
+""",
     "sparse": """
 float loss;
 calibrant_observe(sample, true_class, &loss); /* where the class is known; learns from the sample at once */
@@ -56,9 +63,11 @@ _SAME = {
     "none": "a session's predictions",
     "flip": "a session of the form 'pooled', or 'blocks' if the export asked for them, with the same settings,\n"
     "without gate, upkeep of the coreset or learning without labels",
+    "affine": "`calibrant.updaters.affine_correction.AffineCorrection` with a memory of single precision, as sessions\n"
+    "keep it; whether a correction is worth having is for you to decide",
     "sparse": "`calibrant.engine.trainer.Trainer` fed the same samples in the same batches",
 }
-_HEADERS = {"none": "inference.h", "flip": "calibration.h", "sparse": "training.h"}
+_HEADERS = {"none": "inference.h", "flip": "calibration.h", "affine": "correction.h", "sparse": "training.h"}
 
 
 def readme(artifact: Artifact, board: Board, report: ExportReport) -> str:

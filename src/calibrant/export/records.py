@@ -15,6 +15,9 @@ from calibrant.export.report import aligned
 # What fields belong to -> field -> C expression, 0 for what stays empty.
 Values = Mapping[str, Mapping[str, object]]
 
+# Layer -> field -> C expression, of parameters that lie in RAM: the others lie in flash as the artifact has them.
+Placed = Mapping[int, Mapping[str, str]]
+
 _WIDTH = {
     "bool": 1,
     "uint16_t": 2,
@@ -32,7 +35,7 @@ def record_bytes(name: str, pointer_bytes: int) -> int:
     Examples
     --------
     >>> record_bytes("cal_part", 4), record_bytes("cal_part", 8), record_bytes("cal_flip_settings", 4)
-    (16, 24, 48)
+    (28, 40, 48)
     """
     return _extent(name, pointer_bytes)[0]
 
@@ -55,8 +58,8 @@ def bound(name: str, values: Values) -> dict[str, object]:
     return {field: values[of][field] for field, of in _engine.BINDINGS[name] if of in values}
 
 
-def call(program: Program, at: int, trained: Mapping[int, tuple[str, str]]) -> str:
-    """The `cal_args` of an op; `trained` as for `model.define_tables`."""
+def call(program: Program, at: int, placed: Placed) -> str:
+    """The `cal_args` of an op."""
     op = program.ops[at]
     x = (f"(const int8_t *)calibrant_arena + {program.offsets[i]}" for i in op.inputs)
     values: dict[str, Mapping[str, object]] = {
@@ -70,20 +73,17 @@ def call(program: Program, at: int, trained: Mapping[int, tuple[str, str]]) -> s
         }
     }
     if op.layer >= 0:
-        values["layer"] = of_layer(program, op.layer, trained)
+        values["layer"] = of_layer(program, op.layer, placed)
     return tables.record(bound("cal_args", values))
 
 
-def of_layer(program: Program, index: int, trained: Mapping[int, tuple[str, str]]) -> dict[str, object]:
+def of_layer(program: Program, index: int, placed: Placed) -> dict[str, object]:
     """Values of a layer."""
     layer = program.layers[index]
-    flash = f"calibrant_weights + {layer.weight_offset}", f"calibrant_bias + {layer.channel_offset}"
-    weights, bias = trained.get(index, flash)
     return {
         "layer": f"&calibrant_layers[{index}]",
-        "weights": weights,
-        "bias": bias,
-        "multiplier": f"calibrant_multiplier + {layer.channel_offset}",
-        "shift": f"calibrant_shift + {layer.channel_offset}",
+        "weights": f"calibrant_weights + {layer.weight_offset}",
+        **{name: f"calibrant_{name} + {layer.channel_offset}" for name in ("bias", "multiplier", "shift")},
         "packed": 0,  # nothing is packed
+        **placed.get(index, {}),
     }

@@ -1,7 +1,7 @@
 """What a firmware that adapts keeps in its slots: the parts of its parameters, as `c/session/slots.c` stores them.
 
-Those are weights and biases. Multipliers and shifts lie in flash, for no updater of a firmware moves them, and the name
-of the model in each slot (`artifact.content_hash`) covers them.
+Those that its updater moves, and what it remembers. The rest lies in flash, and the name of the model in each slot
+(`artifact.content_hash`) covers it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibrant.core.dtype import BIAS_LIMIT
 from calibrant.export import tables
 from calibrant.export.boards import Board
 from calibrant.export.model import Text
@@ -25,12 +26,28 @@ _SUM_BYTES = 4
 @dataclass(frozen=True)
 class Part:
     """A stretch of parameters: C expressions of where it lies in flash and in RAM, how many values it has, and their
-    bits; 32 are words, others codes of a byte each that a slot holds packed."""
+    bits; 32 are words, others codes of a byte each that a slot holds packed. `flash` 0 stands for zeros.
 
-    flash: str
+    Words lie between `low` and `high`, or a slot is not loaded; `real` ones are float32, and the bounds are the bits of
+    the least and the largest magnitude."""
+
+    flash: str | int
     ram: str
     count: int
     bits: int
+    low: int = 0
+    high: int = 0
+    real: int = 0
+
+    @classmethod
+    def biases(cls, flash: str, ram: str, count: int) -> Part:
+        """Of biases: up to here lowering proves that no sum overflows."""
+        return cls(flash, ram, count, 32, -BIAS_LIMIT, BIAS_LIMIT)
+
+    @classmethod
+    def reals(cls, ram: str, count: int, largest: float) -> Part:
+        """Of float32, zeros at first, up to `largest` in magnitude."""
+        return cls(0, ram, count, 32, high=int(np.float32(largest).view(np.int32)), real=1)
 
     @property
     def nbytes(self) -> int:

@@ -185,8 +185,8 @@ def _parts(program: Program, storage: Storage) -> list[Part]:
     layers = program.layers
     weights = [Part(f"calibrant_weights + {layers[i].weight_offset}", f"calibrant_trained_weights + {offset}",
                     layers[i].weight_count, layers[i].bits) for i, offset in storage.weights.items()]  # fmt: skip
-    biases = [Part(f"calibrant_bias + {layers[i].channel_offset}", f"calibrant_trained_bias + {offset}",
-                   layers[i].c_out, 32) for i, offset in storage.biases.items()]  # fmt: skip
+    biases = [Part.biases(f"calibrant_bias + {layers[i].channel_offset}", f"calibrant_trained_bias + {offset}",
+                          layers[i].c_out) for i, offset in storage.biases.items()]  # fmt: skip
     return [*weights, *biases]
 
 

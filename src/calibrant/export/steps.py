@@ -10,7 +10,7 @@ from calibrant import _engine
 from calibrant.core.program import Program
 from calibrant.core.training import Step, Training
 from calibrant.export import tables
-from calibrant.export.records import Values, bound, of_layer
+from calibrant.export.records import Placed, Values, bound, of_layer
 
 _NO_OP = ("logits", "head")
 
@@ -35,7 +35,7 @@ class Storage:
             ends[part.kind] += layer.weight_count if part.kind == "weight" else layer.c_out
         return cls(offsets["weight"], offsets["bias"], ends["weight"], ends["bias"])
 
-    def expressions(self, program: Program) -> dict[int, tuple[str, str]]:
+    def expressions(self, program: Program) -> Placed:
         """C expressions of the weights and biases of every layer, in RAM or in flash."""
         found = {}
         for i, layer in enumerate(program.layers):
@@ -45,7 +45,7 @@ class Storage:
                 weights = f"calibrant_trained_weights + {self.weights[i]}"
             if i in self.biases:
                 bias = f"calibrant_trained_bias + {self.biases[i]}"
-            found[i] = weights, bias
+            found[i] = {"weights": weights, "bias": bias}
         return found
 
 

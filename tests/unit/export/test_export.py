@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts import make_artifact, make_sparse_artifact
+from artifacts import at_home, make_artifact, make_sparse_artifact
 from calibrant.core.errors import BudgetError, CalibrantError, DataError, ModelError, PlanError
 from calibrant.core.statistics import Coreset
 from calibrant.export import BOARDS, UPDATERS, ExportOptions, export
@@ -39,7 +39,7 @@ def refused(error: type[CalibrantError], place: Path, *words: str, **changed: ob
 @pytest.mark.parametrize("board", BOARDS)
 @pytest.mark.parametrize("updater", UPDATERS)
 def test_only_what_is_used(board: str, updater: str, tmp_path: Path) -> None:
-    export(make_sparse_artifact(), board, "64KB", updater, tmp_path / "firmware")
+    export(at_home(make_sparse_artifact()), board, "64KB", updater, tmp_path / "firmware")
     written = files(tmp_path / "firmware")
     assert {"Makefile", "README.md", "model.c", "model.h", "tables.h", "board.mk"} <= written
     kernels = {name for name in written if name.startswith("kernels/")}
@@ -50,6 +50,7 @@ def test_only_what_is_used(board: str, updater: str, tmp_path: Path) -> None:
     assert not [name for name in kernels for kernel in unused if name.endswith(f"/{kernel}.c")]
     assert sum(name.endswith("/conv2d.c") for name in kernels) == 1
     assert ("firmware/calibration.c" in written) == ("updaters/guarded_flips.c" in written) == (updater == "flip")
+    assert ("firmware/correction.c" in written) == ("updaters/affine_correction.c" in written) == (updater == "affine")
     assert ("firmware/training.c" in written) == ("kernels/loss.c" in written) == (updater == "sparse")
     text = (tmp_path / "firmware" / "model.c").read_text()
     assert "malloc" not in text
@@ -170,6 +171,31 @@ def test_block_form(tmp_path: Path) -> None:
     asked = export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "b", options=ExportOptions(block=64))
     assert implied == asked
     assert implied.total("workspace") < export(ARTIFACT, "generic", "64KB", "flip", tmp_path / "c").total("workspace")
+
+
+def test_affine_correction(tmp_path: Path) -> None:
+    """The window is as large as fits, constants and what is remembered lie in RAM, and no weight does."""
+    artifact, channels = at_home(ARTIFACT), ARTIFACT.program.layers[-1].channel_offset
+    reports = [export(artifact, "generic", ram, "affine", tmp_path / str(ram)) for ram in (800, 1200, 9000)]
+    windows = [report.window for report in reports]
+    assert 0 < windows[0] < windows[1] < windows[2] == 40
+    assert all(report.ram_bytes <= report.ram_limit for report in reports)
+    assert reports[0].total("mutable") == 6 * -(-4 * channels // 16) * 16 + 16
+    text = (tmp_path / "9000" / "model.c").read_text()
+    mean = re.search(rf"calibrant_home_mean\[{channels}\] = \{{([^}}]*)\}}", text)
+    assert mean is not None
+    assert artifact.home is not None
+    held = [float.fromhex(word.strip().rstrip("f")) for word in mean[1].split(",") if word.strip()]
+    assert held == artifact.home.mean[:channels].tolist()
+    about = {"artifact": artifact, "updater": "affine"}
+    line = refused(BudgetError, tmp_path, "over", **about, ram=6000, options=ExportOptions(window=90))
+    offered = re.search(r"--window (\d+)", line)
+    assert offered is not None
+    export(artifact, "mps2-an386", 6000, "affine", tmp_path / "a", options=ExportOptions(window=int(offered[1])))
+    refused(DataError, tmp_path, "--window", "1,023", "1,024", **about, options=ExportOptions(window=1024))
+    for name, value in (("block", 8), ("batch", 2), ("scheme", "full")):
+        refused(DataError, tmp_path, f"--{name}", "no use for it", **about, options=ExportOptions(**{name: value}))
+    refused(DataError, tmp_path, "prepare the model again", updater="affine")
 
 
 def test_picture_of_the_arena(tmp_path: Path) -> None:
