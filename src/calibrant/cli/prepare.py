@@ -107,6 +107,8 @@ def prepare(
     A published int8 network (NAME.npz with NAME.json; pixels 0 to 1 of its size) gets a new head and is trained on the
     device: --scheme says what of it, as above or NETWORK:BUDGET.
 
+    FILE.py:FUNCTION is code and runs, as `python FILE.py` would; .pt2, npz and artifact files never run anything.
+
     Example: calibrant prepare model.py:build --data train.npz --bits 4 -o har.cal
     """
     from calibrant import artifact

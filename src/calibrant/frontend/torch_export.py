@@ -17,6 +17,7 @@ from calibrant.frontend.builder import Builder, operator_name
 from calibrant.graph.graph import Graph
 from calibrant.graph.verify import verify
 
+MAX_CONSTANT = 2**28  # numbers, a gigabyte: what a program computes from its weights alone, at no cost in its own size
 # What tracing raises for control flow on data, shapes that do not fit, and calls that it cannot follow.
 EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 
@@ -173,6 +174,9 @@ def _fold(builder: Builder, node: fx.Node) -> Any:
     missing = [source.name for source in node.all_input_nodes if source not in builder.constants]
     if missing or not callable(node.target):
         raise builder.refusal(node, f"expected constants, got {missing} that depend on the batch size")
+    size = getattr(node.meta["val"], "numel", int)()
+    if size > MAX_CONSTANT:
+        raise builder.refusal(node, f"expected a constant of at most {MAX_CONSTANT:,} numbers, got {size:,}")
     args, kwargs = fx.map_arg((node.args, node.kwargs), builder.constants.__getitem__)
     with torch.no_grad():
         return node.target(*args, **kwargs)
