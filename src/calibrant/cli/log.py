@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from calibrant.cli.console import emit, fraction, out
+from calibrant.cli.console import emit, fraction, out, visible
 from calibrant.cli.options import Json, StatePath
 from calibrant.core.reports import Version
 
@@ -33,19 +34,21 @@ def log(
 
 
 def _show(version: Version, current: bool) -> None:
+    mark = (" (current)", "bold") if current else ""
     out.print(
-        f"[yellow]version {version.number}[/yellow]{' [bold](current)[/bold]' if current else ''}"
-        f"  [dim]{version.weights_sha256[:12]}[/dim]"
+        Text.assemble(
+            (f"version {version.number}", "yellow"), mark, (f"  {visible(version.weights_sha256[:12])}", "dim")
+        )
     )
     out.print(f"    {version.created}  {version.updater}: {version.decision}, {version.flips} flips")
     to, reason = version.metrics.get("to"), version.metrics.get("reason")
     if to is not None:
-        out.print(f"    {reason or f'back to version {to}'}", markup=False)
+        out.print(f"    {reason or f'back to version {to}'}")
     if (context := version.metrics.get("context")) is not None:
         name = version.metrics.get("context_name")
-        out.print(f"    context {context}{f', {name}' if name else ''}", markup=False)
+        out.print(f"    context {context}{f', {name}' if name else ''}")
     if alerts := version.metrics.get("alerts"):
-        out.print(f"    alerts: {', '.join(map(str, alerts))}", markup=False)
+        out.print(f"    alerts: {', '.join(map(str, alerts))}")
     before, after = version.metrics.get("accuracy_before"), version.metrics.get("accuracy_after")
     if before is not None:
         out.print(f"    accuracy {fraction(before)} -> {fraction(after)}")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from numpy.typing import NDArray
+from rich.text import Text
 
 from calibrant.artifact import read
 from calibrant.cli import windows
-from calibrant.cli.console import emit, fraction, out
+from calibrant.cli.console import emit, fraction, out, visible
 from calibrant.cli.options import ArtifactPath, Json, Ram, Seed, Storage, Verify
 from calibrant.core.errors import DataError
 from calibrant.core.reports import UpdateReport
@@ -97,8 +98,8 @@ def run(
             else:
                 _row(*_cells(i, report))
                 for alert in report.alerts:
-                    out.print(f"      [bold yellow]{alert.code}[/bold yellow]: ", end="")
-                    out.print(alert.text, markup=False)
+                    out.print(Text(f"      {visible(alert.code)}: ", "bold yellow"), end="")
+                    out.print(alert.text)
 
 
 def _labeled(samples: windows.Samples, count: int, fraction: float, seed: int) -> windows.Samples:
@@ -138,4 +139,4 @@ def _cells(i: int, report: UpdateReport) -> tuple[str, ...]:
 
 
 def _row(*cells: str) -> None:
-    out.print("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)), markup=False)
+    out.print("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)))
