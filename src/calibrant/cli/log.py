@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -41,17 +42,24 @@ def _show(version: Version, current: bool) -> None:
         )
     )
     out.print(f"    {version.created}  {version.updater}: {version.decision}, {version.flips} flips")
-    to, reason = version.metrics.get("to"), version.metrics.get("reason")
+    told = version.metrics
+    to, reason = told.get("to"), told.get("reason")
     if to is not None:
         out.print(f"    {reason or f'back to version {to}'}")
-    if (context := version.metrics.get("context")) is not None:
-        name = version.metrics.get("context_name")
+    if (context := told.get("context")) is not None:
+        name = told.get("context_name")
         out.print(f"    context {context}{f', {name}' if name else ''}")
-    if alerts := version.metrics.get("alerts"):
+    if isinstance(alerts := told.get("alerts"), list) and alerts:
         out.print(f"    alerts: {', '.join(map(str, alerts))}")
-    before, after = version.metrics.get("accuracy_before"), version.metrics.get("accuracy_after")
+    before, after = _number(told, "accuracy_before"), _number(told, "accuracy_after")
     if before is not None:
         out.print(f"    accuracy {fraction(before)} -> {fraction(after)}")
-    kept, source = version.metrics.get("coreset"), version.metrics.get("coreset_source")
+    kept, source = _number(told, "coreset"), _number(told, "coreset_source")
     if kept is not None and source is not None:
         out.print(f"    coreset {kept}: {source} of the artifact, {kept - source} of the stream")
+
+
+def _number(told: Mapping[str, Any], name: str) -> float | None:
+    """A fact that is for people alone, and that nobody has checked."""
+    value = told.get(name)
+    return value if type(value) in (int, float) else None

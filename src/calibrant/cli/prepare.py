@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calibrant.cli import windows
 from calibrant.cli.console import emit, fraction, out, plain, progress, size, table
 from calibrant.cli.options import Json, Seed, integers, words
+from calibrant.core.arrays import INTEGERS, array_of
 from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError, check_known
 from calibrant.core.progress import Progress
@@ -260,7 +261,7 @@ def _samples(reference: str, classes: str, seed: int) -> tuple[tuple[str, ...], 
     if samples.y is None:
         raise DataError(f"{reference}: expected labels 'y' beside 'x', got none")
     names = words(classes) or samples.classes
-    x = check_window(samples.x, np.shape(samples.x)[1:])
+    x = check_window(samples.x, samples.x.shape[1:])
     count = len(names) if names is not None else int(np.max(samples.y, initial=0)) + 1
     y = check_labels(samples.y, len(x), count)
     if (y < 0).any():
@@ -274,8 +275,8 @@ def _returned(reference: str, seed: int) -> windows.Samples:
     returned = source.call(reference, seed)
     if not isinstance(returned, tuple) or len(returned) not in (2, 3):
         raise DataError(f"{reference}: expected (x, y) or (x, y, classes), got {type(returned).__name__}")
-    x, y = (np.asarray(part) for part in returned[:2])
-    return windows.Samples(x, y, tuple(map(str, returned[2])) if len(returned) == 3 else None)
+    x, y = array_of(returned[0], f"{reference}: x"), array_of(returned[1], f"{reference}: y", INTEGERS)
+    return windows.Samples(x, y, windows.names_of(returned[2], reference) if len(returned) == 3 else None)
 
 
 def _divide(x: NDArray[np.float32], y: NDArray[np.int64], share: float, seed: int) -> tuple[Labeled, Labeled | None]:

@@ -12,6 +12,10 @@ from calibrant.core.errors import StateError
 APPLICATION_ID = 0x43414C49  # "CALI"
 SCHEMA_VERSION = 3  # 2: samples and deferred windows; 3: what policies go on from, versions that are vouched for
 BUSY_SECONDS = 5.0
+_READING = (
+    *(sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_FSTAT),
+    *(sqlite3.SQLITE_IOERR_ACCESS, sqlite3.SQLITE_IOERR_MMAP, sqlite3.SQLITE_IOERR_SEEK),
+)
 _WAL_PAGES = 64  # checkpoint often: the write-ahead log stays below 256 KiB
 
 SCHEMA = """
@@ -168,7 +172,7 @@ def failures(name: str) -> Iterator[None]:
 
 def _reason(error: sqlite3.Error) -> str:
     code = getattr(error, "sqlite_errorcode", 0)  # absent where Python's own checks raised
-    if code in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ):
+    if code in _READING:
         return "state cannot be read (disk failing?)"
     match code & 0xFF:  # extended codes keep the primary one in the low byte
         case sqlite3.SQLITE_FULL:
