@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from rich.text import Text
 
 from calibrant.cli import windows
-from calibrant.cli.console import emit, fraction, out, plain, progress, size, table
+from calibrant.cli.console import emit, err, fraction, out, plain, progress, size, table, visible
 from calibrant.cli.options import Json, Seed, integers, words
 from calibrant.core.arrays import INTEGERS, array_of
 from calibrant.core.dtype import WEIGHT_BITS
@@ -72,8 +73,8 @@ def prepare(
         bool | None,
         typer.Option(
             "--standardize/--raw",
-            help="Standardize channels on the device, as the model was trained.",
-            show_default="standardize with --train",
+            help="Standardize channels on the device, as the model was trained, or not.",
+            show_default="what float does better with; standardize with --train",
         ),
     ] = None,
     validation: Annotated[
@@ -97,6 +98,9 @@ def prepare(
         str,
         typer.Option("--scheme", help="What --form sparse trains: classifier, bias, bias-K, last-K, full."),
     ] = "last-2",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing if integers lose more than 2 points of accuracy.")
+    ] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -127,12 +131,14 @@ def prepare(
     fit, held = _divide(x, y, validation, seed)
     coresets.check(coreset_rule, fit[1], coreset)
     taken = source.load(model, seed)
-    scale = train > 0 if standardize is None else standardize
+    scale = True if standardize is None and train else standardize
+    if train:
+        torch_model.check(taken, *fit, names)
     misses = None
     with progress() as show:
         if train:
             counted = coresets.RULES[coreset_rule].needs == "misses"
-            taken, misses = _trained(taken, fit, train, scale, seed, counted, show)
+            taken, misses = _trained(taken, fit, train, bool(scale), seed, counted, show)
         made = {
             width: torch_model.prepare(
                 taken,
@@ -154,10 +160,14 @@ def prepare(
             )
             for width in widths
         }
+    verdict = made[bits].report.get("verdict")
+    if verdict is not None and strict:
+        raise ModelError(f"--strict: {verdict}")
     artifact.write(target, made[bits].artifact, sign=sign)
     facts = {
         "artifact": str(target),
         "bytes": target.stat().st_size,
+        "standardized": bool((made[bits].artifact.preprocess.std != 1).any()),
         "arena_bytes": made[bits].artifact.program.arena_bytes,
         "signed": sign is not None,
         "bits": {str(width): prepared.report for width, prepared in made.items()},
@@ -168,6 +178,8 @@ def prepare(
         emit(facts)
     else:
         _show(target, made, bits)
+    if verdict is not None:
+        err.print(Text(visible(verdict), "bold red"))
 
 
 def _adopt(
@@ -330,3 +342,5 @@ def _show(target: Path, made: dict[int, Prepared], bits: int) -> None:
         rows.add_row(f"{width} bits", *cells)
     out.print(rows)
     out.print(f"wrote {target}: {size(target.stat().st_size)}, {bits}-bit weights, `calibrant inspect` shows more")
+    taken = "standardized by" if (made[bits].artifact.preprocess.std != 1).any() else "taken as they are, not by"
+    out.print(f"samples are {taken} mean and deviation of each channel, as float accuracy was measured")

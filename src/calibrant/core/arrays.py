@@ -40,7 +40,8 @@ def array_of(value: Any, what: str, kinds: str = NUMBERS) -> NDArray[Any]:
     calibrant.core.errors.DataError: window: expected an array of numbers, got list (rows of different lengths?)
     """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise DataError(f"{what}: expected a number everywhere, got {np.ma.count_masked(value)} masked elements")
+        masked = int(np.ma.getmaskarray(value).sum())
+        raise DataError(f"{what}: expected a number everywhere, got {masked} masked elements")
     try:
         array = np.asarray(value)
     except Exception as error:  # somebody else's object may raise anything when it is asked for its numbers

@@ -100,7 +100,7 @@ def check_labels(y: Any, n: int, labels: int) -> NDArray[np.int64]:
     wrong = (array >= labels) | (array < UNLABELED)
     if wrong.any():
         first = int(np.argmax(wrong))
-        raise DataError(
-            f"labels: expected classes 0 to {labels - 1} or -1 for unlabeled, got {array[first]} at index {first}"
-        )
+        got = f"{array[first]} at index {first}"
+        remedy = "; labels that count from 1? subtract 1" if array.min() == 1 and array.max() == labels else ""
+        raise DataError(f"labels: expected classes 0 to {labels - 1} or -1 for unlabeled, got {got}{remedy}")
     return array.astype(np.int64)
