@@ -15,6 +15,7 @@ from rich.text import Text
 
 from calibrant.cli.console import out, plain, progress, size
 from calibrant.cli.options import Seed
+from calibrant.core.files import write_text
 from calibrant.core.statistics import Preprocess
 
 BITS = 4
@@ -109,7 +110,7 @@ def demo(
         "seconds": time.perf_counter() - started,
         "windows": rows,
     }
-    (folder / "report.json").write_text(json.dumps(plain(result), indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "report.json", json.dumps(plain(result), indent=2) + "\n")
     draw(folder / "accuracy.png", rows, stream.windows, accuracy_before)
     mean = f"mean over {len(rows)} windows: {result['accuracy_no_adaptation']:.3f} without adaptation, "
     out.print()

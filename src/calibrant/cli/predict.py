@@ -13,6 +13,7 @@ from calibrant.cli import windows
 from calibrant.cli.console import emit, out, table
 from calibrant.cli.options import ArtifactPath, Json, Verify
 from calibrant.core.errors import StateError
+from calibrant.core.files import replacing
 from calibrant.core.task import check_labels
 
 
@@ -44,7 +45,7 @@ def predict(
     known = y >= 0
     predicted = task.decode(scores)
     if target is not None:
-        with open(target, "wb") as file:
+        with replacing(target) as file:
             np.savez(file, y=predicted, scores=scores)
     if json:
         emit(

@@ -17,6 +17,7 @@ from calibrant.cli.options import Json, Seed, integers, words
 from calibrant.core.arrays import INTEGERS, array_of
 from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError, check_known
+from calibrant.core.files import write_text
 from calibrant.core.progress import Progress
 from calibrant.core.rng import generator
 from calibrant.core.statistics import Preprocess
@@ -173,7 +174,7 @@ def prepare(
         "bits": {str(width): prepared.report for width, prepared in made.items()},
     }
     if report is not None:
-        report.write_text(text.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
+        write_text(report, text.dumps(plain(facts), indent=2) + "\n")
     if json:
         emit(facts)
     else:

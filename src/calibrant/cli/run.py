@@ -17,6 +17,7 @@ from calibrant.artifact import read
 from calibrant.cli import windows
 from calibrant.cli.console import emit, fraction, out, visible
 from calibrant.cli.options import ArtifactPath, Json, Ram, Seed, Storage, Verify
+from calibrant.core import files
 from calibrant.core.errors import DataError
 from calibrant.core.reports import UpdateReport
 from calibrant.core.settings import Budget
@@ -58,6 +59,10 @@ def run(
     seed: Seed = 0,
     ram: Ram = None,
     storage: Storage = None,
+    private: Annotated[
+        bool,
+        typer.Option("--private/--no-private", help="A new state is its owner's alone, or as umask says."),
+    ] = True,
     variant: Annotated[
         str | None, typer.Option("--variant", help="Kernels to use; `calibrant doctor` lists them. Same results.")
     ] = None,
@@ -81,6 +86,8 @@ def run(
     if labels < 1 or delay:
         samples = _labeled(samples, held.meaning.labels, labels, seed)
     parts = itertools.islice(windows.stream(samples, held, window), limit)
+    if not private and state.parent.is_dir() and not state.exists() and not state.is_symlink():
+        files.create(state, files.PUBLIC)
     with Session.open(
         artifact,
         state=state,
