@@ -82,7 +82,7 @@ def run(
     if delay >= MAX_DEFERRED:
         raise DataError(f"--delay: expected fewer than {MAX_DEFERRED} windows, as a state lets wait, got {delay}")
     held = read(artifact, verify=verify)
-    samples = windows.read(stream)
+    samples = windows.read(stream, ram)
     if labels < 1 or delay:
         samples = _labeled(samples, held.meaning.labels, labels, seed)
     parts = itertools.islice(windows.stream(samples, held, window), limit)

@@ -12,12 +12,13 @@ from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 
 from calibrant.core.errors import ModelError
+from calibrant.core.limits import LIMITS
 from calibrant.frontend.aten import HANDLERS, LAYERS
 from calibrant.frontend.builder import Builder, operator_name
 from calibrant.graph.graph import Graph
 from calibrant.graph.verify import verify
 
-MAX_CONSTANT = 2**28  # numbers, a gigabyte: what a program computes from its weights alone, at no cost in its own size
+MAX_CONSTANT = LIMITS["constant"].most
 # What tracing raises for control flow on data, shapes that do not fit, and calls that it cannot follow.
 EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calibrant.core.errors import StateError
+from calibrant.core.limits import LIMITS
 
-MAX_EVENTS = 1000  # the newest are kept
+MAX_EVENTS = LIMITS["events"].most  # the newest are kept
 
 
 @dataclass(frozen=True)
