@@ -14,6 +14,7 @@ from calibrant.artifact.format import Artifact
 from calibrant.core.dtype import WEIGHT_BITS, weight_range
 from calibrant.core.errors import ManifestError
 from calibrant.core.fixedpoint import MAX_SHIFT
+from calibrant.core.limits import LIMITS
 from calibrant.core.program import Layer, Program, Tensor
 from calibrant.core.settings import RANGES
 from calibrant.core.task import tasks
@@ -45,6 +46,7 @@ def check_program(program: Program, classes: int, where: str) -> None:
     _require(output.channels == classes, f"{where} 'classes'", f"{output.channels} names", classes)
     _check_layers(program, place)
     _check_ops(program, place)
+    _check_cost(program, place)
 
 
 def _check_tensor(tensor: Tensor, is_output: bool, where: str) -> None:
@@ -101,6 +103,16 @@ def _check_ops(program: Program, place: str) -> None:
     wide = program.tensors[program.output].bits == 32
     last_kind = program.ops[-1].kind if program.ops and program.ops[-1].output == program.output else None
     _require(not wide or last_kind == "conv2d", f"{place}/output'", "a 32-bit output from conv2d", last_kind)
+
+
+def _check_cost(program: Program, place: str) -> None:
+    """What a sample costs does not depend on the file's size alone."""
+    most = LIMITS["arena"].most
+    _require(program.arena_bytes <= most, f"{place}/arena_bytes'", f"at most {most:,}", f"{program.arena_bytes:,}")
+    layers = {op.layer: program.tensors[op.output].elements for op in program.ops if op.layer >= 0}
+    macs = sum(n * (program.layers[i].weight_count // program.layers[i].c_out) for i, n in layers.items())
+    most = LIMITS["macs"].most
+    _require(macs <= most, f"{place}'", f"at most {most:,} multiply-accumulates a sample", f"{macs:,}")
 
 
 def check_artifact(artifact: Artifact, name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from calibrant.artifact.manifest import canonical, describe, program_json
 from calibrant.artifact.read import KEY, checksum, parse, signed_bytes
 from calibrant.artifact.sign import sign as sign_bytes
 from calibrant.core.errors import ArtifactError, ManifestError
+from calibrant.core.files import replacing
 from calibrant.core.version import VERSION
 
 
@@ -43,7 +43,8 @@ def write(path: Path | str, artifact: Artifact, sign: Path | str | None = None) 
     if target.is_dir():
         raise ArtifactError(f"{path}: expected a file to write, got a folder")
     try:
-        _replace(target, raw)
+        with replacing(target) as file:
+            file.write(raw)
     except OSError as error:
         raise ArtifactError(f"{path}: artifact cannot be written ({error.strerror})") from None
 
@@ -95,20 +96,3 @@ def _stored(array: NDArray[Any], key: str) -> NDArray[Any]:
     if stored.dtype not in layout.DTYPES.values():
         raise ManifestError(f"section {key!r}: expected one of {', '.join(layout.DTYPES)}, got dtype {array.dtype}")
     return stored
-
-
-def _replace(target: Path, raw: bytes) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself survives a power loss
-    finally:
-        os.close(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from calibrant.autodiff.schemes import Scheme, classifier
 from calibrant.core.errors import DataError, ModelError
+from calibrant.core.files import write_text
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # the published ones
 
@@ -173,6 +173,4 @@ class _Table:
     def _write(self) -> None:
         if self.path is None:
             return
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(self.file, indent=1, sort_keys=True), encoding="utf-8")
-        os.replace(temporary, self.path)  # an interruption leaves the old table or the new one
+        write_text(self.path, json.dumps(self.file, indent=1, sort_keys=True))

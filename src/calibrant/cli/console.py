@@ -21,11 +21,37 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from calibrant.core.progress import Progress as Report
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class Plain(Console):
+    """A console to which every string is data: no markup, no emoji, no control characters, no links, nothing that the
+    terminal cannot show. What is to have a style is a `rich.text.Text`.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """All strings that rich prints or puts into a table come through here."""
+        return super().render_str(visible(text, self.encoding), **options)
+
+
+def visible(text: str, encoding: str = "utf-8") -> str:
+    """One line of text that means nothing to a terminal: what is not printable in its encoding is escaped.
+
+    Examples
+    --------
+    >>> visible("Gehen\\x1b[2J\\u202e"), visible("größer", "ascii")
+    ('Gehen\\\\x1b[2J\\\\u202e', 'gr\\\\xf6\\\\xdfer')
+    """
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+out, err = Plain(), Plain(stderr=True)
 
 
 LINE_SECONDS = 30.0
@@ -39,7 +65,7 @@ def progress(lines: bool = False) -> Iterator[Report]:
     Elsewhere it prints nothing, or with `lines` a line at the end of a stage and now and then before.
     """
     columns = (
-        TextColumn("{task.description:<24}"),
+        TextColumn("{task.description:<24}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -61,7 +87,7 @@ def progress(lines: bool = False) -> Iterator[Report]:
             if lines and not on_terminal and done and (done == total or now - said > LINE_SECONDS):
                 said, passed = now, now - started[stage]
                 left = f", about {clock(passed * (total - done) / done)} left" if done < total else ""
-                err.print(f"{stage} {done}/{total} in {clock(passed)}{left}", markup=False)
+                err.print(f"{stage} {done}/{total} in {clock(passed)}{left}")
 
         yield report
 

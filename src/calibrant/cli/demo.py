@@ -11,9 +11,11 @@ from typing import Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from rich.text import Text
 
 from calibrant.cli.console import out, plain, progress, size
 from calibrant.cli.options import Seed
+from calibrant.core.files import write_text
 from calibrant.core.statistics import Preprocess
 
 BITS = 4
@@ -84,7 +86,8 @@ def demo(
         out.print(
             f"undrifted test pictures: accuracy {accuracy_float:.3f} in float, {accuracy_before:.3f} in {BITS} bits"
         )
-        out.print("each window is scored before anything is learned from it\n")
+        out.print("each window is scored before anything is learned from it")
+        out.print()
         out.print("  ".join(HEADINGS), style="bold")
         for i, (x, y) in enumerate(stream.windows):
             without, with_calibrant = _share(fixed.predict(x), y), _share(adapting.predict(x), y)
@@ -107,12 +110,11 @@ def demo(
         "seconds": time.perf_counter() - started,
         "windows": rows,
     }
-    (folder / "report.json").write_text(json.dumps(plain(result), indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "report.json", json.dumps(plain(result), indent=2) + "\n")
     draw(folder / "accuracy.png", rows, stream.windows, accuracy_before)
-    out.print(
-        f"\nmean over {len(rows)} windows: {result['accuracy_no_adaptation']:.3f} without adaptation, "
-        f"[bold]{result['accuracy_calibrant']:.3f} with Calibrant[/bold]"
-    )
+    mean = f"mean over {len(rows)} windows: {result['accuracy_no_adaptation']:.3f} without adaptation, "
+    out.print()
+    out.print(Text.assemble(mean, (f"{result['accuracy_calibrant']:.3f} with Calibrant", "bold")))
     out.print(f"wrote {folder / 'report.json'} and {folder / 'accuracy.png'}; history: calibrant log {state}")
 
 

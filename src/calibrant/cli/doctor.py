@@ -9,6 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from rich.text import Text
+
 from calibrant.cli.console import emit, out, size, table
 from calibrant.cli.options import Json
 
@@ -39,7 +41,7 @@ def doctor(json: Json = False) -> None:
     report = table("", "", "", left=3)
     for group, entries in found.items():
         for i, (name, value) in enumerate(entries.items()):
-            report.add_row(f"[bold]{group}[/bold]" if i == 0 else "", name, _words(name, value))
+            report.add_row(Text(group, "bold") if i == 0 else "", name, _words(name, value))
     out.print(report)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from calibrant.cli.console import visible
 from calibrant.core.errors import CalibrantError
 
 USER_ERROR = 2
@@ -51,4 +52,4 @@ def _line(error: Exception) -> str:
 
 
 def _say(line: str) -> None:
-    print(f"calibrant: {' '.join(line.split())}", file=sys.stderr)
+    print(f"calibrant: {visible(' '.join(line.split()), sys.stderr.encoding)}", file=sys.stderr)

@@ -53,6 +53,7 @@ def inspect(artifact: ArtifactPath, verify: Verify = None, json: Json = False) -
     _layers(held)
     _bytes(_groups(file))
     if held.report:
+        out.print()
         _report(held.report)
 
 
@@ -106,20 +107,22 @@ def _model(path: Path, held: Artifact, file: Summary, verify: Path | None) -> No
     for name, value in rows.items():
         facts.add_row(name, value)
     out.print(facts)
+    out.print()
 
 
 def _layers(held: Artifact) -> None:
-    rows = table("layer", "out x h x w x in", "bits", "weights", "bytes", title="\nLayers")
+    rows = table("layer", "out x h x w x in", "bits", "weights", "bytes", title="Layers")
     for layer in held.program.layers:
         shape = " x ".join(map(str, layer.weight_shape))
         packed = _packed(layer.weight_count, layer.bits)
         rows.add_row(layer.name, shape, str(layer.bits), f"{layer.weight_count:,}", f"{packed:,}")
     out.print(rows)
+    out.print()
 
 
 def _bytes(groups: Mapping[str, int]) -> None:
     total = sum(groups.values())
-    rows = table("section", "what it is", "bytes", "share", title="\nWhere every byte goes", left=2)
+    rows = table("section", "what it is", "bytes", "share", title="Where every byte goes", left=2)
     for name, count in sorted(groups.items(), key=lambda item: -item[1]):
         rows.add_row(name, CONTENTS.get(name, ""), f"{count:,}", f"{count / total:.1%}")
     rows.add_row("total", "", f"{total:,}", "")
@@ -127,7 +130,7 @@ def _bytes(groups: Mapping[str, int]) -> None:
 
 
 def _report(report: Mapping[str, Any]) -> None:
-    rows = table("", "", left=2, title="\nReport of `prepare`")
+    rows = table("", "", left=2, title="Report of `prepare`")
     for name, value in _flat(report):
         rows.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     out.print(rows)

@@ -21,4 +21,5 @@ def keygen(
 
     secret, public = name.with_name(f"{name.name}.key"), name.with_name(f"{name.name}.pub")
     generate_keys(secret, public)
-    out.print(f"{secret}  secret: signs artifacts, stays on the server\n{public}  public: goes to the devices")
+    out.print(f"{secret}  secret: signs artifacts, stays on the server")
+    out.print(f"{public}  public: goes to the devices")

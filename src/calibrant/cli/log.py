@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
-from calibrant.cli.console import emit, fraction, out
+from calibrant.cli.console import emit, fraction, out, visible
 from calibrant.cli.options import Json, StatePath
 from calibrant.core.reports import Version
 
@@ -33,22 +35,31 @@ def log(
 
 
 def _show(version: Version, current: bool) -> None:
+    mark = (" (current)", "bold") if current else ""
     out.print(
-        f"[yellow]version {version.number}[/yellow]{' [bold](current)[/bold]' if current else ''}"
-        f"  [dim]{version.weights_sha256[:12]}[/dim]"
+        Text.assemble(
+            (f"version {version.number}", "yellow"), mark, (f"  {visible(version.weights_sha256[:12])}", "dim")
+        )
     )
     out.print(f"    {version.created}  {version.updater}: {version.decision}, {version.flips} flips")
-    to, reason = version.metrics.get("to"), version.metrics.get("reason")
+    told = version.metrics
+    to, reason = told.get("to"), told.get("reason")
     if to is not None:
-        out.print(f"    {reason or f'back to version {to}'}", markup=False)
-    if (context := version.metrics.get("context")) is not None:
-        name = version.metrics.get("context_name")
-        out.print(f"    context {context}{f', {name}' if name else ''}", markup=False)
-    if alerts := version.metrics.get("alerts"):
-        out.print(f"    alerts: {', '.join(map(str, alerts))}", markup=False)
-    before, after = version.metrics.get("accuracy_before"), version.metrics.get("accuracy_after")
+        out.print(f"    {reason or f'back to version {to}'}")
+    if (context := told.get("context")) is not None:
+        name = told.get("context_name")
+        out.print(f"    context {context}{f', {name}' if name else ''}")
+    if isinstance(alerts := told.get("alerts"), list) and alerts:
+        out.print(f"    alerts: {', '.join(map(str, alerts))}")
+    before, after = _number(told, "accuracy_before"), _number(told, "accuracy_after")
     if before is not None:
         out.print(f"    accuracy {fraction(before)} -> {fraction(after)}")
-    kept, source = version.metrics.get("coreset"), version.metrics.get("coreset_source")
+    kept, source = _number(told, "coreset"), _number(told, "coreset_source")
     if kept is not None and source is not None:
         out.print(f"    coreset {kept}: {source} of the artifact, {kept - source} of the stream")
+
+
+def _number(told: Mapping[str, Any], name: str) -> float | None:
+    """A fact that is for people alone, and that nobody has checked."""
+    value = told.get(name)
+    return value if type(value) in (int, float) else None

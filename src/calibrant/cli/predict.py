@@ -13,6 +13,8 @@ from calibrant.cli import windows
 from calibrant.cli.console import emit, out, table
 from calibrant.cli.options import ArtifactPath, Json, Verify
 from calibrant.core.errors import StateError
+from calibrant.core.files import replacing
+from calibrant.core.task import check_labels
 
 
 def predict(
@@ -39,9 +41,11 @@ def predict(
     with Session.open(artifact, state=state, verify=verify) as session:
         scores = session.scores(samples.x)
     task = held.meaning.task
+    y = check_labels(samples.y, len(scores), held.meaning.labels) if samples.y is not None else np.full(len(scores), -1)
+    known = y >= 0
     predicted = task.decode(scores)
     if target is not None:
-        with open(target, "wb") as file:
+        with replacing(target) as file:
             np.savez(file, y=predicted, scores=scores)
     if json:
         emit(
@@ -52,6 +56,5 @@ def predict(
     for label, count in zip(*(each.tolist() for each in np.unique(predicted, return_counts=True)), strict=True):
         rows.add_row(task.words(label, held.classes), str(count), f"{count / len(predicted):.1%}")
     out.print(rows)
-    if samples.y is not None and samples.y.shape == predicted.shape and (samples.y >= 0).any():
-        known = samples.y >= 0
-        out.print(f"accuracy {task.right(scores, samples.y)[known].mean():.3f} on {int(known.sum())} labeled samples")
+    if known.any():
+        out.print(f"accuracy {task.right(scores, y)[known].mean():.3f} on {int(known.sum())} labeled samples")

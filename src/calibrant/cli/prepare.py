@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from rich.text import Text
 
 from calibrant.cli import windows
-from calibrant.cli.console import emit, fraction, out, plain, progress, size, table
+from calibrant.cli.console import emit, err, fraction, out, plain, progress, size, table, visible
 from calibrant.cli.options import Json, Seed, integers, words
+from calibrant.core.arrays import INTEGERS, array_of
 from calibrant.core.dtype import WEIGHT_BITS
 from calibrant.core.errors import ArtifactError, DataError, ModelError, SignatureError, check_known
+from calibrant.core.files import write_text
 from calibrant.core.progress import Progress
 from calibrant.core.rng import generator
 from calibrant.core.statistics import Preprocess
@@ -71,8 +74,8 @@ def prepare(
         bool | None,
         typer.Option(
             "--standardize/--raw",
-            help="Standardize channels on the device, as the model was trained.",
-            show_default="standardize with --train",
+            help="Standardize channels on the device, as the model was trained, or not.",
+            show_default="what float does better with; standardize with --train",
         ),
     ] = None,
     validation: Annotated[
@@ -96,6 +99,9 @@ def prepare(
         str,
         typer.Option("--scheme", help="What --form sparse trains: classifier, bias, bias-K, last-K, full."),
     ] = "last-2",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing if integers lose more than 2 points of accuracy.")
+    ] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -106,6 +112,8 @@ def prepare(
 
     A published int8 network (NAME.npz with NAME.json; pixels 0 to 1 of its size) gets a new head and is trained on the
     device: --scheme says what of it, as above or NETWORK:BUDGET.
+
+    FILE.py:FUNCTION is code and runs, as `python FILE.py` would; .pt2, npz and artifact files never run anything.
 
     Example: calibrant prepare model.py:build --data train.npz --bits 4 -o har.cal
     """
@@ -124,12 +132,14 @@ def prepare(
     fit, held = _divide(x, y, validation, seed)
     coresets.check(coreset_rule, fit[1], coreset)
     taken = source.load(model, seed)
-    scale = train > 0 if standardize is None else standardize
+    scale = True if standardize is None and train else standardize
+    if train:
+        torch_model.check(taken, *fit, names)
     misses = None
     with progress() as show:
         if train:
             counted = coresets.RULES[coreset_rule].needs == "misses"
-            taken, misses = _trained(taken, fit, train, scale, seed, counted, show)
+            taken, misses = _trained(taken, fit, train, bool(scale), seed, counted, show)
         made = {
             width: torch_model.prepare(
                 taken,
@@ -151,20 +161,26 @@ def prepare(
             )
             for width in widths
         }
+    verdict = made[bits].report.get("verdict")
+    if verdict is not None and strict:
+        raise ModelError(f"--strict: {verdict}")
     artifact.write(target, made[bits].artifact, sign=sign)
     facts = {
         "artifact": str(target),
         "bytes": target.stat().st_size,
+        "standardized": bool((made[bits].artifact.preprocess.std != 1).any()),
         "arena_bytes": made[bits].artifact.program.arena_bytes,
         "signed": sign is not None,
         "bits": {str(width): prepared.report for width, prepared in made.items()},
     }
     if report is not None:
-        report.write_text(text.dumps(plain(facts), indent=2) + "\n", encoding="utf-8")
+        write_text(report, text.dumps(plain(facts), indent=2) + "\n")
     if json:
         emit(facts)
     else:
         _show(target, made, bits)
+    if verdict is not None:
+        err.print(Text(visible(verdict), "bold red"))
 
 
 def _adopt(
@@ -258,7 +274,7 @@ def _samples(reference: str, classes: str, seed: int) -> tuple[tuple[str, ...], 
     if samples.y is None:
         raise DataError(f"{reference}: expected labels 'y' beside 'x', got none")
     names = words(classes) or samples.classes
-    x = check_window(samples.x, np.shape(samples.x)[1:])
+    x = check_window(samples.x, samples.x.shape[1:])
     count = len(names) if names is not None else int(np.max(samples.y, initial=0)) + 1
     y = check_labels(samples.y, len(x), count)
     if (y < 0).any():
@@ -272,8 +288,8 @@ def _returned(reference: str, seed: int) -> windows.Samples:
     returned = source.call(reference, seed)
     if not isinstance(returned, tuple) or len(returned) not in (2, 3):
         raise DataError(f"{reference}: expected (x, y) or (x, y, classes), got {type(returned).__name__}")
-    x, y = (np.asarray(part) for part in returned[:2])
-    return windows.Samples(x, y, tuple(map(str, returned[2])) if len(returned) == 3 else None)
+    x, y = array_of(returned[0], f"{reference}: x"), array_of(returned[1], f"{reference}: y", INTEGERS)
+    return windows.Samples(x, y, windows.names_of(returned[2], reference) if len(returned) == 3 else None)
 
 
 def _divide(x: NDArray[np.float32], y: NDArray[np.int64], share: float, seed: int) -> tuple[Labeled, Labeled | None]:
@@ -327,3 +343,5 @@ def _show(target: Path, made: dict[int, Prepared], bits: int) -> None:
         rows.add_row(f"{width} bits", *cells)
     out.print(rows)
     out.print(f"wrote {target}: {size(target.stat().st_size)}, {bits}-bit weights, `calibrant inspect` shows more")
+    taken = "standardized by" if (made[bits].artifact.preprocess.std != 1).any() else "taken as they are, not by"
+    out.print(f"samples are {taken} mean and deviation of each channel, as float accuracy was measured")

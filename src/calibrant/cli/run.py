@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from numpy.typing import NDArray
+from rich.text import Text
 
 from calibrant.artifact import read
 from calibrant.cli import windows
-from calibrant.cli.console import emit, fraction, out
+from calibrant.cli.console import emit, fraction, out, visible
 from calibrant.cli.options import ArtifactPath, Json, Ram, Seed, Storage, Verify
+from calibrant.core import files
 from calibrant.core.errors import DataError
 from calibrant.core.reports import UpdateReport
 from calibrant.core.settings import Budget
@@ -57,6 +59,10 @@ def run(
     seed: Seed = 0,
     ram: Ram = None,
     storage: Storage = None,
+    private: Annotated[
+        bool,
+        typer.Option("--private/--no-private", help="A new state is its owner's alone, or as umask says."),
+    ] = True,
     variant: Annotated[
         str | None, typer.Option("--variant", help="Kernels to use; `calibrant doctor` lists them. Same results.")
     ] = None,
@@ -76,10 +82,12 @@ def run(
     if delay >= MAX_DEFERRED:
         raise DataError(f"--delay: expected fewer than {MAX_DEFERRED} windows, as a state lets wait, got {delay}")
     held = read(artifact, verify=verify)
-    samples = windows.read(stream)
+    samples = windows.read(stream, ram)
     if labels < 1 or delay:
         samples = _labeled(samples, held.meaning.labels, labels, seed)
     parts = itertools.islice(windows.stream(samples, held, window), limit)
+    if not private and state.parent.is_dir() and not state.exists() and not state.is_symlink():
+        files.create(state, files.PUBLIC)
     with Session.open(
         artifact,
         state=state,
@@ -97,8 +105,8 @@ def run(
             else:
                 _row(*_cells(i, report))
                 for alert in report.alerts:
-                    out.print(f"      [bold yellow]{alert.code}[/bold yellow]: ", end="")
-                    out.print(alert.text, markup=False)
+                    out.print(Text(f"      {visible(alert.code)}: ", "bold yellow"), end="")
+                    out.print(alert.text)
 
 
 def _labeled(samples: windows.Samples, count: int, fraction: float, seed: int) -> windows.Samples:
@@ -138,4 +146,4 @@ def _cells(i: int, report: UpdateReport) -> tuple[str, ...]:
 
 
 def _row(*cells: str) -> None:
-    out.print("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)), markup=False)
+    out.print("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)))

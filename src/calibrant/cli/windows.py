@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant.artifact import Artifact
+from calibrant.core import archive
+from calibrant.core.arrays import INTEGERS, array_of
 from calibrant.core.errors import DataError
 from calibrant.core.task import check_labels
 from calibrant.core.window import check_window
@@ -27,31 +27,27 @@ class Samples:
     classes: tuple[str, ...] | None
 
 
-def read(path: Path) -> Samples:
+def read(path: Path, limit: int | None = None) -> Samples:
     """Arrays `x`, and `y` and `classes` if present, of an npz file; nothing in it is executed.
 
     Raises
     ------
     DataError
-        If the file is not an npz, holds Python objects, or has no `x`.
-    OSError
-        If the file cannot be opened.
+        If the file cannot be read, is not an npz, has no `x`, holds anything but numbers and names, or unpacks to more
+        than `limit` bytes.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path}: expected an npz file with 'x', got a single array")
-            held = {name: archive[name] for name in ("x", "y", "classes") if name in archive.files}
-            names = ", ".join(archive.files) or "nothing"
-    except ValueError as error:  # numpy's own text recommends unpickling, which is never safe here
-        fault = "another format or pickled objects"
-        raise DataError(f"{path}: expected an npz file of plain arrays, got {fault}") from error
-    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: expected an npz file of plain arrays, got a damaged one ({error})") from error
-    if "x" not in held:
-        raise DataError(f"{path}: expected an array 'x', got {names}")
-    classes = tuple(str(c) for c in held["classes"].tolist()) if "classes" in held else None
-    return Samples(held["x"], held.get("y"), classes)
+    held = archive.read(path, ("x",), ("y", "classes"), limit)
+    x = array_of(held["x"], f"{path}: x")
+    y = array_of(held["y"], f"{path}: y", INTEGERS) if "y" in held else None
+    return Samples(x, y, names_of(held["classes"], path) if "classes" in held else None)
+
+
+def names_of(classes: Any, where: object) -> tuple[str, ...]:
+    """Names of classes, one-dimensional text or integers; DataError for others."""
+    given = np.asarray(classes)
+    if given.ndim != 1 or given.dtype.kind not in "Uiu":
+        raise DataError(f"{where}: classes: expected a list of names, got {given.dtype!s:.80} {list(given.shape)}")
+    return tuple(str(each) for each in given.tolist())
 
 
 def stream(samples: Samples, artifact: Artifact, window: int) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None]]:
@@ -75,6 +71,8 @@ def stream(samples: Samples, artifact: Artifact, window: int) -> Iterator[tuple[
     if x.ndim not in (rank + 1, rank + 2):
         raise DataError(f"stream x: expected {rank + 1} axes [N, ...] or {rank + 2} [W, N, ...], got shape {x.shape}")
     leading = x.shape[: x.ndim - rank]
+    if 0 in x.shape:
+        raise DataError(f"stream x: expected at least one value, got shape {x.shape}")
     if y is not None and y.shape != leading:
         raise DataError(f"stream y: expected shape {leading} as x has, got {y.shape}")
     flat = check_window(x.reshape(-1, *x.shape[x.ndim - rank :]), artifact.input_shape)

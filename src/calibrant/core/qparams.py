@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from calibrant.core.dtype import activation_range
 
+_NOTHING = 1e-8  # scale of a value that is always 0
+_TINY = 1e-30  # products of two scales are still float32 numbers
+
 
 @dataclass(frozen=True)
 class QParams:
@@ -32,7 +35,7 @@ class QParams:
         """Parameters that cover [lo, hi] and represent 0 exactly (LiteRT 8-bit specification)."""
         lo, hi = min(lo, 0.0), max(hi, 0.0)
         qmin, qmax = activation_range(bits)
-        scale = float(np.float32(max((hi - lo) / (qmax - qmin), 1e-8)))
+        scale = float(np.float32(max((hi - lo) / (qmax - qmin), _TINY) if hi > lo else _NOTHING))
         zero_point = int(np.clip(round(qmin - lo / scale), qmin, qmax))
         return QParams(scale, zero_point, qmin, qmax)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from calibrant.core.limits import LIMITS
 from calibrant.core.size import parse_size
 
 
@@ -32,7 +33,9 @@ class FlipSettings:
 
 # What every form asks of its settings, least and most; a form may use only some of them.
 RANGES: Mapping[str, tuple[float, float]] = {
-    "steps": (0, 10**6),
+    "steps": (0, LIMITS["steps"].most),
+    "rate": (1e-12, 1e6),
+    "decay": (0, 1),
     "fraction": (1e-12, 1),
     "fraction_max": (1e-12, 1),
     "loss_goal": (0, 1e6),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.core.arrays import array_of
 from calibrant.core.errors import DataError
 from calibrant.core.program import Tensor
 from calibrant.core.qparams import QParams
@@ -73,9 +74,7 @@ def check_window(x: Any, input_shape: tuple[int, ...]) -> NDArray[np.float32]:
     """
     if len(input_shape) not in _AXES:
         raise DataError(f"window: expected samples with 1 to 3 axes, got shape {_shape(input_shape)}")
-    array = _array(x, "window")
-    if array.dtype.kind not in "iuf":
-        raise DataError(f"window: expected floats or integers, got dtype {array.dtype}")
+    array = array_of(x, "window")
     expected = ("N", *input_shape)
     if array.ndim != len(expected):
         raise DataError(f"window: expected shape {_shape(expected)}, got {_shape(array.shape)}")
@@ -162,13 +161,6 @@ def keep_labels(y: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.
     some = np.full(len(y), UNLABELED)
     some[kept] = y[kept]
     return some
-
-
-def _array(value: Any, what: str) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{what}: expected an array of numbers, got {type(value).__name__} ({error})") from None
 
 
 def _shape(dims: tuple[object, ...]) -> str:

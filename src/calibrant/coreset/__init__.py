@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.core.arrays import INTEGERS, array_of
 from calibrant.core.errors import DataError, check_known
 from calibrant.core.rng import generator
 from calibrant.coreset.balanced import choose_balanced
@@ -55,8 +56,8 @@ def check(rule: str, y: NDArray[np.int64], size: int, misses: NDArray[np.int64] 
     check_known("coreset rule", rule, RULES)
     if not 1 <= size <= len(y):
         raise DataError(f"coreset size: expected 1 to {len(y)} (the training samples), got {size}")
-    if misses is not None and (misses.shape != (len(y),) or not np.issubdtype(misses.dtype, np.integer)):
-        raise DataError(f"misses: expected integers of shape ({len(y)},), got {misses.dtype} {misses.shape}")
+    if misses is not None and (shape := array_of(misses, "misses", INTEGERS).shape) != (len(y),):
+        raise DataError(f"misses: expected integers of shape ({len(y)},), got shape {shape}")
 
 
 def select(

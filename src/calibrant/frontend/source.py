@@ -12,12 +12,15 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from calibrant.core.errors import ModelError
+from calibrant.frontend import exported
 
 EXPORTED_SUFFIX = ".pt2"
 
 
 def call(reference: str, seed: int = 0) -> Any:
     """Import ``file.py:function`` and return what the function returns, torch's generator seeded before.
+
+    This runs the file, as its author's guest would: name only files that you would run with Python.
 
     Raises
     ------
@@ -52,19 +55,15 @@ def call(reference: str, seed: int = 0) -> Any:
 def load(reference: str, seed: int = 0) -> nn.Module | ExportedProgram:
     """The model that ``file.py:function`` returns, or the program that ``torch.export.save`` wrote to a .pt2 file.
 
+    The former is code, and runs; nothing in the latter does, see `frontend.exported`.
+
     Raises
     ------
     ModelError
         If there is no model to be had.
     """
     if reference.endswith(EXPORTED_SUFFIX):
-        path = Path(reference)
-        if not path.is_file():
-            raise ModelError(f"{path}: expected an exported program, got no such file")
-        try:
-            return torch.export.load(path)
-        except (RuntimeError, ValueError, KeyError, OSError) as error:
-            raise ModelError(f"{path}: expected a program saved by torch.export.save, got {error}") from error
+        return exported.read(Path(reference))
     model = call(reference, seed)
     if not isinstance(model, nn.Module | ExportedProgram):
         raise ModelError(f"{reference}: expected it to return a torch.nn.Module, got {type(model).__name__}")

@@ -12,11 +12,13 @@ from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 
 from calibrant.core.errors import ModelError
+from calibrant.core.limits import LIMITS
 from calibrant.frontend.aten import HANDLERS, LAYERS
 from calibrant.frontend.builder import Builder, operator_name
 from calibrant.graph.graph import Graph
 from calibrant.graph.verify import verify
 
+MAX_CONSTANT = LIMITS["constant"].most
 # What tracing raises for control flow on data, shapes that do not fit, and calls that it cannot follow.
 EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 
@@ -173,6 +175,9 @@ def _fold(builder: Builder, node: fx.Node) -> Any:
     missing = [source.name for source in node.all_input_nodes if source not in builder.constants]
     if missing or not callable(node.target):
         raise builder.refusal(node, f"expected constants, got {missing} that depend on the batch size")
+    size = getattr(node.meta["val"], "numel", int)()
+    if size > MAX_CONSTANT:
+        raise builder.refusal(node, f"expected a constant of at most {MAX_CONSTANT:,} numbers, got {size:,}")
     args, kwargs = fx.map_arg((node.args, node.kwargs), builder.constants.__getitem__)
     with torch.no_grad():
         return node.target(*args, **kwargs)

@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from calibrant.core import files
 from calibrant.core.errors import StateError
 
 APPLICATION_ID = 0x43414C49  # "CALI"
 SCHEMA_VERSION = 3  # 2: samples and deferred windows; 3: what policies go on from, versions that are vouched for
 BUSY_SECONDS = 5.0
+_READING = (
+    *(sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_FSTAT),
+    *(sqlite3.SQLITE_IOERR_ACCESS, sqlite3.SQLITE_IOERR_MMAP, sqlite3.SQLITE_IOERR_SEEK),
+)
 _WAL_PAGES = 64  # checkpoint often: the write-ahead log stays below 256 KiB
 
 SCHEMA = """
@@ -87,6 +92,8 @@ def connect(path: Path | None, create: bool) -> sqlite3.Connection:
     if path is not None:
         _check_place(path, create)
     name = ":memory:" if path is None else str(path)
+    if path is not None and create and not path.exists():
+        _create(path)
     with failures(name):
         target = name if path is None else f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         connection = sqlite3.connect(target, timeout=BUSY_SECONDS, isolation_level=None, uri=path is not None)
@@ -168,7 +175,7 @@ def failures(name: str) -> Iterator[None]:
 
 def _reason(error: sqlite3.Error) -> str:
     code = getattr(error, "sqlite_errorcode", 0)  # absent where Python's own checks raised
-    if code in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ):
+    if code in _READING:
         return "state cannot be read (disk failing?)"
     match code & 0xFF:  # extended codes keep the primary one in the low byte
         case sqlite3.SQLITE_FULL:
@@ -200,6 +207,17 @@ def _check_place(path: Path, create: bool) -> None:
         raise StateError(f"{path}: expected a state file, got a folder")
     if not create and not path.exists():
         raise StateError(f"{path}: expected a state file, got no such file")
+
+
+def _create(path: Path) -> None:
+    """An empty file for its owner alone: a state holds what the device has seen. SQLite's own files take its mode."""
+    try:
+        files.create(path, files.SECRET)
+    except FileExistsError:
+        if not path.exists():
+            raise StateError(f"{path}: expected a state file, got a link to nothing") from None
+    except OSError as error:
+        raise StateError(f"{path}: state cannot be written ({error.strerror})") from None
 
 
 def _check_marks(connection: sqlite3.Connection, name: str) -> None:

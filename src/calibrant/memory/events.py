@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calibrant.core.errors import StateError
+from calibrant.core.limits import LIMITS
 
-MAX_EVENTS = 1000  # the newest are kept
+MAX_EVENTS = LIMITS["events"].most  # the newest are kept
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,16 @@ def write(connection: sqlite3.Connection, kind: str, version: int, detail: Mappi
 def json_of(text: Any, name: str) -> dict[str, Any]:
     """A JSON object from a text column; StateError that begins with `name`, the file, for anything else."""
     try:
-        value = json.loads(text)
-    except (TypeError, ValueError):
+        value = json.loads(text, parse_constant=_refuse)
+    except (TypeError, ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise StateError(f"{name}: expected a JSON object, got {text!r:.40} (state is damaged)")
     return value
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)
 
 
 def now() -> str:

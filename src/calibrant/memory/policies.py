@@ -61,7 +61,7 @@ def _unpack(payload: Any, where: str) -> Any:
         text = unpacker.decompress(payload, _MAX_BYTES)
         whole = unpacker.eof and not unpacker.unused_data
         return json.loads(text) if whole else _refuse(where)
-    except (TypeError, ValueError, zlib.error):
+    except (TypeError, ValueError, RecursionError, zlib.error):
         return _refuse(where)
 
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from calibrant.core import nibbles
 from calibrant.core.errors import StateError
+from calibrant.core.limits import LIMITS
 from calibrant.core.nibbles import Nibbles
 from calibrant.core.statistics import Coreset
 from calibrant.memory.replay import NEVER, ReplayBuffer
 
-MAX_DEFERRED = 16  # windows that wait for labels; the oldest goes first
+MAX_DEFERRED = LIMITS["deferred"].most  # windows that wait for labels; the oldest goes first
 _MAX_MISSES = 2**31
 _KEY = "coreset"  # of the digest in `meta`
 

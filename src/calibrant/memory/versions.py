@@ -23,7 +23,10 @@ def read(connection: sqlite3.Connection, name: str) -> list[Version]:
 
 def head(connection: sqlite3.Connection, name: str) -> Version:
     """The latest: the one in force."""
-    return _select(connection, name, "ORDER BY number DESC LIMIT 1")[0]
+    found = _select(connection, name, "ORDER BY number DESC LIMIT 1")
+    if not found:
+        raise StateError(f"{name}: expected a version, got none (state is damaged)")
+    return found[0]
 
 
 def find(connection: sqlite3.Connection, name: str, number: int) -> Version:
@@ -86,5 +89,8 @@ def _select(connection: sqlite3.Connection, name: str, clause: str, *values: int
 
 def _version(row: tuple[Any, ...], name: str) -> Version:
     number, parent, created, updater, decision, flips, sha256, trusted, metrics = row
+    counts, texts = (number, 0 if parent is None else parent, flips, trusted), (created, updater, decision, sha256)
+    if not all(type(n) is int and n >= 0 for n in counts) or not all(type(text) is str for text in texts):
+        raise StateError(f"{name}: version {number!r:.40}: expected counts and texts, got others (state is damaged)")
     told = json_of(metrics, name)
     return Version(number, parent, created, updater, decision, flips, sha256, told, bool(trusted))

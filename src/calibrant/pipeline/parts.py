@@ -15,6 +15,7 @@ from calibrant import autodiff, plan
 from calibrant import coreset as coresets
 from calibrant.artifact import Artifact
 from calibrant.core import nibbles
+from calibrant.core.arrays import array_of
 from calibrant.core.errors import DataError
 from calibrant.core.logits import logits
 from calibrant.core.program import Constants, Program
@@ -55,7 +56,8 @@ class Samples:
         blocks: NDArray[np.int64] | None = None,
     ) -> Samples:
         """Check samples; DataError if one is malformed, has no class, or one out of range."""
-        x = check_window(x, np.shape(x)[1:])
+        x = array_of(x, "training samples")
+        x = check_window(x, x.shape[1:])
         y = check_labels(y, len(x), len(classes))
         if (y < 0).any():
             raise DataError(f"training labels: expected a class for every sample, got {int((y < 0).sum())} unlabeled")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.core.arrays import INTEGERS, array_of
 from calibrant.core.errors import DataError
 from calibrant.core.program import Program
 from calibrant.core.recognition import Recognition
@@ -36,8 +37,8 @@ def check_blocks(blocks: NDArray[np.int64] | None, samples: int) -> NDArray[np.i
     """Labels of stretches int64[N]; DataError if they are not one whole number a sample."""
     if blocks is None:
         return None
-    given = np.asarray(blocks)
-    if given.shape != (samples,) or given.dtype.kind not in "iu":
+    given = array_of(blocks, "blocks", INTEGERS)
+    if given.shape != (samples,):
         raise DataError(f"blocks: expected {samples} integers, one a sample, got {given.dtype} {list(given.shape)}")
     return given.astype(np.int64)
 

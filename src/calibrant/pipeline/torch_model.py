@@ -13,8 +13,9 @@ from calibrant import coreset as coresets
 from calibrant import feedback, frontend, passes, plan, quantize
 from calibrant.artifact import Artifact
 from calibrant.core import nibbles
+from calibrant.core.arrays import INTEGERS, array_of
 from calibrant.core.dtype import pack
-from calibrant.core.errors import DataError
+from calibrant.core.errors import DataError, ModelError
 from calibrant.core.program import Constants, Program
 from calibrant.core.progress import Progress
 from calibrant.core.statistics import Coreset, Feedback, Preprocess
@@ -23,6 +24,7 @@ from calibrant.engine import Engine
 from calibrant.graph.graph import Graph
 from calibrant.pipeline import float_training, parts
 from calibrant.pipeline.parts import Samples
+from calibrant.pipeline.verdict import verdict
 from calibrant.updaters import form
 
 Labeled = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -52,7 +54,7 @@ class Options:
     coreset_bits: int
     misses: NDArray[np.int64] | None
     classes: tuple[str, ...] | None
-    standardize: bool
+    standardize: bool | None
     epochs: int | None
     seed: int
     form: str
@@ -75,7 +77,7 @@ def prepare(
     coreset_bits: int = 8,
     misses: NDArray[np.int64] | None = None,
     classes: tuple[str, ...] | None = None,
-    standardize: bool = True,
+    standardize: bool | None = None,
     epochs: int | None = None,
     seed: int = 0,
     form: str = "accumulated",
@@ -90,7 +92,7 @@ def prepare(
     Parameters
     ----------
     model : torch.nn.Module or torch.export.ExportedProgram
-        A trained classifier of [N, C, T], [N, C, H, W] or [N, F]; it sees standardized inputs when `standardize`.
+        A trained classifier of [N, C, T], [N, C, H, W] or [N, F].
     x, y : float32[N, ...], int64[N]
         Training samples in physical units, and their classes.
     bits : {2, 4, 8}
@@ -108,8 +110,9 @@ def prepare(
         while a copy of the float network trains on for some epochs, alike for all `bits`.
     classes : tuple of str, optional
         Names; default "0", "1", ...
-    standardize : bool
-        Whether the device standardizes channels with the training statistics before quantization.
+    standardize : bool, optional
+        Whether the device standardizes channels with the training statistics before quantization, as in the network's
+        training. By default float accuracy is measured both ways, and samples stay as they are where that is better.
     epochs : int, optional
         Fine-tuning epochs; default by bit-width.
     seed : int
@@ -155,14 +158,14 @@ def prepare(
         validation=validation,
         progress=progress,
     )
-    names = options.classes or tuple(str(c) for c in range(int(np.max(y, initial=0)) + 1))
-    samples = Samples.of(x, y, names, options.blocks)
+    samples = _samples(x, y, options)
     if options.coreset_bits not in (8, 4):
         raise DataError(f"coreset bits: expected 8 or 4, got {options.coreset_bits}")
     coresets.check(options.coreset_rule, samples.y, options.coreset, options.misses)
-    preprocess = Preprocess.of(samples.x) if options.standardize else _identity(samples.x.shape[1])
+    folded = _folded(model, samples.x[:2], options)
+    _check_classes(folded, samples)
+    preprocess = _preprocess(folded, samples, options)
     standardized = preprocess.apply(samples.x)
-    folded = _folded(model, standardized[:2], options)
     annotated, net = _quantized(folded, standardized, samples.y, options)
     learned = feedback.learn(net, standardized, samples.y, seed=options.seed, progress=options.progress)
     program, constants = plan.lower(quantize.to_integer(net))
@@ -172,7 +175,67 @@ def prepare(
     chosen = parts.choose(options.coreset_rule, samples, preprocess, options.coreset, options.seed, counted)
     artifact = parts.compose(engine, constants, samples, chosen, preprocess, extras)
     report = _report(artifact, engine, samples, folded, options)
+    seen = preprocess.apply((options.validation or (samples.x,))[0])
+    if lost := verdict(net, seen, report["accuracy_float"], report["accuracy_quantized"]):
+        report["verdict"] = lost
     return Prepared(replace(artifact, report=report), net, annotated, report)
+
+
+def check(
+    model: torch.nn.Module | torch.export.ExportedProgram,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    classes: tuple[str, ...] | None = None,
+) -> None:
+    """Refuse before long work, such as training, what `prepare` would refuse of a model and its data; raises as it."""
+    names = _names(y, classes)
+    samples = Samples.of(x, y, names)
+    _check_classes(passes.run(frontend.from_torch(model, torch.from_numpy(samples.x[:2]))), samples)
+
+
+def _samples(x: NDArray[np.float32], y: NDArray[np.int64], options: Options) -> Samples:
+    return Samples.of(x, y, _names(y, options.classes), options.blocks)
+
+
+def _names(y: NDArray[np.int64], classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    """As given, or numbers."""
+    labels = array_of(y, "labels", INTEGERS)
+    names = classes or tuple(str(c) for c in range(int(labels.max(initial=0)) + 1))
+    odd = [name for name in names if not (isinstance(name, str) and name and name.isprintable())]
+    if odd:
+        raise DataError(f"classes: expected printable names, got {odd[0]!r:.80}")
+    return names
+
+
+def _check_classes(folded: Graph, samples: Samples) -> None:
+    """The model has one output a class; says what to do where it has not."""
+    shape, names, largest = folded.values[folded.output].shape, len(samples.classes), int(samples.y.max())
+    if len(shape) != 1:
+        raise ModelError(f"model: expected outputs [N, classes], got [N, {', '.join(map(str, shape))}]")
+    (outputs,) = shape
+    if names == outputs:
+        return
+    if samples.y.min() == 1 and largest == outputs:
+        remedy = "labels count from 1: subtract 1"
+    elif largest >= outputs:
+        remedy = f"give the model {names} outputs, or leave out the samples of further classes"
+    else:
+        named = f"name all {outputs} classes (--classes A,B,C), also those without samples"
+        remedy = f"{named}, or give the model {names} outputs"
+    found = f"got {names} (labels to {largest})"
+    raise DataError(f"classes: expected {outputs}, one an output of the model, {found}; {remedy}")
+
+
+def _preprocess(folded: Graph, samples: Samples, options: Options) -> Preprocess:
+    """As asked; in doubt, what the float network is more often right with. A network that is trained on standardized
+    samples is mostly wrong on raw ones, and the other way round.
+    """
+    standard, raw = Preprocess.of(samples.x), _identity(samples.x.shape[1])
+    if options.standardize is not None:
+        return standard if options.standardize else raw
+    net = quantize.FakeQuantNet(folded)
+    right = [float_training.accuracy(net, each.apply(samples.x), samples.y) for each in (standard, raw)]
+    return raw if right[1] > right[0] else standard
 
 
 def _folded(

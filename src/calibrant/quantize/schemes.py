@@ -18,7 +18,7 @@ from calibrant.graph.verify import verify
 from calibrant.ops import SCHEMAS, clamp_bounds
 
 CLIP_RATIOS = np.linspace(0.1, 1.0, 73)
-MIN_SCALE = 1e-8
+MIN_SCALE = 1e-8  # of a channel of zeros; in layers of tiny weights less, see `_least_scale`
 MAX_BIAS_CODE = 2**23  # float32 training code holds bias codes exactly; far from the int32 accumulator's bound
 INT32 = (-(2**31), 2**31 - 1)
 
@@ -43,14 +43,21 @@ def weight_scales(weight: NDArray[Any], bits: int) -> NDArray[np.float32]:
     _, limit = weight_range(bits)
     rows = np.asarray(weight, np.float32).reshape(weight.shape[0], -1)
     largest = np.abs(rows).max(axis=1)
-    best: NDArray[np.float32] = np.maximum(largest / limit, MIN_SCALE).astype(np.float32)
+    floor = _least_scale(largest, limit)
+    best: NDArray[np.float32] = np.maximum(largest / limit, floor).astype(np.float32)
     least = np.full(rows.shape[0], np.inf)
     for ratio in CLIP_RATIOS[::-1]:
-        scale = np.maximum(largest * np.float32(ratio / limit), MIN_SCALE).astype(np.float32)[:, None]
+        scale = np.maximum(largest * np.float32(ratio / limit), floor).astype(np.float32)[:, None]
         error = np.square(np.clip(np.rint(rows / scale), -limit, limit) * scale - rows).sum(axis=1, dtype=np.float64)
         better = error < least
         least[better], best[better] = error[better], scale[better, 0]
     return best
+
+
+def _least_scale(largest: NDArray[np.float32], limit: int) -> float:
+    """A thousandth of what the layer's largest weight needs, and no more than `MIN_SCALE`: relative to the data."""
+    whole = float(largest.max(initial=0.0)) / limit
+    return min(MIN_SCALE, whole / 1024) or MIN_SCALE
 
 
 def annotate(

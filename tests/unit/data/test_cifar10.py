@@ -76,7 +76,7 @@ def test_the_digest_covers_both_files(folder):
         ("train", {"y": np.full(430, 10)}, "train.npz: expected classes 0 to 9, got 10 to 10"),
         ("train", {"y": np.arange(430) % 10 - 1}, "train.npz: expected classes 0 to 9, got -1 to 8"),
         ("test", {"y": np.arange(130) % 9}, "test.npz: expected at least 6 images of every class, got 0 of one"),
-        ("test", {"y": np.array([{}] * 130)}, "test.npz: expected a readable npz archive"),
+        ("test", {"y": np.array([{}] * 130)}, "test.npz: .*expected .*plain"),
     ],
 )
 def test_bad_files_are_named(folder, file, changes, message):
@@ -91,14 +91,14 @@ def test_missing_and_damaged_files_are_named(folder):
         data.load("cifar10", folder, 6)
     path = folder / "cifar10" / "test.npz"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(DataError, match=r"test\.npz: expected a readable npz archive"):
+    with pytest.raises(DataError, match=r"test\.npz: expected an npz file"):
         data.load("cifar10", folder, 0)
     path.unlink()
     for ask in (data.load, data.digest):
         with pytest.raises(DataError, match=r"cifar10: expected files train\.npz, test\.npz, got none or not all"):
             ask("cifar10", folder, 0)
     np.savez(path, dx=np.zeros((2, 3, 32, 32), np.uint8))
-    with pytest.raises(DataError, match=r"test\.npz: expected arrays dx, y, lacks y"):
+    with pytest.raises(DataError, match=r"test\.npz: expected an array 'y', got dx"):
         data.load("cifar10", folder, 0)
 
 

@@ -92,5 +92,5 @@ def test_nothing_that_varies_gives_numbers_all_the_same():
 
 @pytest.mark.parametrize("blocks", [np.zeros(3, np.int64), np.zeros((4, 1), np.int64), np.zeros(4), ["a"] * 4])
 def test_blocks_are_one_whole_number_a_sample(blocks: object):
-    with pytest.raises(DataError, match="blocks: expected 4 integers"):
+    with pytest.raises(DataError, match=r"blocks: expected (4 )?integers"):
         recognition.check_blocks(blocks, 4)

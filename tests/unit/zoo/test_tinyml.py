@@ -174,7 +174,7 @@ def test_wrong_arrays_are_named(tmp_path, network):
     description, arrays = network
     whole = dict(arrays)
     for key, array, message in (
-        ("deep.bias", None, "lacks deep.bias"),
+        ("deep.bias", None, "expected an array 'deep.bias'"),
         ("deep.bias", whole["deep.bias"].astype(np.int64), r"array 'deep.bias': expected int32 \[4\], got int64"),
         ("deep.weight", whole["deep.weight"][:3], r"array 'deep.weight': expected int8 \[4, 4, 1, 1\]"),
         ("deep.weight_scale", np.full(4, 0.1), "expected values that float32 holds exactly"),
@@ -192,7 +192,7 @@ def test_files_that_are_something_else(tmp_path, network):
     with pytest.raises(DataError, match=r"none\.json: expected a readable file"):
         load_tinyml(tmp_path / "none")
     (tmp_path / "small-w0.5.npz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match=r"npz: expected a readable npz archive"):
+    with pytest.raises(DataError, match=r"npz: expected an npz file"):
         load_tinyml(tmp_path / "small-w0.5")
     (tmp_path / "small-w0.5.npz").unlink()
     with pytest.raises(DataError, match=r"npz: expected an npz file, got nothing"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from calibrant import artifact as files
 from calibrant.artifact import Artifact
+from calibrant.core.files import replacing
 from calibrant.graph import text
 from calibrant.quantize import FakeQuantNet
 
@@ -39,9 +39,8 @@ def digest(settings: Mapping[str, Any]) -> str:
 def write_text(path: Path, content: str) -> None:
     """Replace a file at once: a reader sees the old text or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    partial.write_text(content, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as file:
+        file.write(content.encode())
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,7 @@ class Workspace:
         tensors = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
         tensors |= {_LATENT + key: value for key, value in net.state_dict().items()}
         _save_tensors(self._path("prepared", settings, ".safetensors"), tensors, {"graph": text.dump(net.graph)})
-        path = self.artifact_path(settings)
-        partial = _partial(path)
-        files.write(partial, artifact)
-        partial.replace(path)
+        files.write(self.artifact_path(settings), artifact)
 
     def load_net(self, settings: Mapping[str, Any]) -> FakeQuantNet:
         """The fake-quantized network of a prepared artifact."""
@@ -123,10 +119,5 @@ class Workspace:
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    save_file({key: value.contiguous() for key, value in tensors.items()}, partial, metadata)
-    partial.replace(path)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    with replacing(path) as file:
+        file.write(save({key: value.contiguous() for key, value in tensors.items()}, metadata))

@@ -44,7 +44,8 @@ def conclude(
     if json:
         emit(result)
     else:
-        out.print(page(result), end="", markup=False)
+        for line in page(result).splitlines():
+            out.print(line)
     if result["failures"]:
         first, missing = result["failures"][0], result["protocol"]["rows"] - len(result["rows"])
         raise DataError(

@@ -29,4 +29,4 @@ def report(
 
     text = page.page(template.read_text(encoding="utf-8"), runs, partial)
     write_text(target, page.NOTICE.format(template=template.name) + text)
-    out.print(f"{target}: {len(text.splitlines())} lines", markup=False)
+    out.print(f"{target}: {len(text.splitlines())} lines")

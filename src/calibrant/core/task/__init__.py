@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrant.core.arrays import INTEGERS, array_of
 from calibrant.core.errors import DataError, check_known
 
 CLASSES = "classes"  # what artifacts that name no task have
@@ -93,18 +94,13 @@ def check_labels(y: Any, n: int, labels: int) -> NDArray[np.int64]:
     Traceback (most recent call last):
     calibrant.core.errors.DataError: labels: expected classes 0 to 2 or -1 for unlabeled, got 3 at index 1
     """
-    try:
-        array = np.asarray(y)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"labels: expected an array of numbers, got {type(y).__name__} ({error})") from None
-    if array.dtype.kind not in "iu":
-        raise DataError(f"labels: expected integers, got dtype {array.dtype}")
+    array = array_of(y, "labels", INTEGERS)
     if array.shape != (n,):
         raise DataError(f"labels: expected shape ({n},) as the window has {n} samples, got {array.shape}")
     wrong = (array >= labels) | (array < UNLABELED)
     if wrong.any():
         first = int(np.argmax(wrong))
-        raise DataError(
-            f"labels: expected classes 0 to {labels - 1} or -1 for unlabeled, got {array[first]} at index {first}"
-        )
+        got = f"{array[first]} at index {first}"
+        remedy = "; labels that count from 1? subtract 1" if array.min() == 1 and array.max() == labels else ""
+        raise DataError(f"labels: expected classes 0 to {labels - 1} or -1 for unlabeled, got {got}{remedy}")
     return array.astype(np.int64)
