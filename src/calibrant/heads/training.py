@@ -94,11 +94,30 @@ class Descent:
     rounding: str
 
     def run(self, weights: Weights, x: NDArray[np.int32], y: NDArray[np.int64], seed: int, purpose: str) -> Weights:
-        """Train `fresh` on features int32[N, D] of rows y int64[N]; draws are of `seed` and `purpose`."""
+        """Train `fresh` on features int32[N, D] of rows y int64[N]; draws are of `seed` and `purpose`.
+
+        A grid that turns out too coarse is widened, where `rounding` says so, and training starts anew: what it gives
+        is what the wider grid would have given at once.
+        """
         check_known("rounding", self.rounding, ROUNDINGS)
+        while True:
+            end = self._descend(weights, x, y, seed, purpose)
+            if not self._too_coarse(end):
+                return end
+            weights = weights.on(weights.grid.widened())
+
+    def _too_coarse(self, weights: Weights) -> bool:
+        return self.rounding == "widen" and weights.zone.swallowed and weights.grid.bits < WIDEST
+
+    def _descend(
+        self, weights: Weights, x: NDArray[np.int32], y: NDArray[np.int64], seed: int, purpose: str
+    ) -> Weights:
+        """All steps, or those until the grid is too coarse."""
         order, noise = generator(seed, f"{purpose} order"), generator(seed, f"{purpose} rounding")
         for rows in batches(len(y), self.batch, self.epochs, order):
             weights = self._step(weights, x[rows], y[rows], noise)
+            if self._too_coarse(weights):
+                break
         return weights
 
     def _step(
@@ -110,9 +129,6 @@ class Descent:
             gradient = product(self._error(weights, x, y, bits).T, x)
             scale = self.rate * 2.0 ** -(bits - 1) * 2.0**-self.unit / (len(y) * grid.step)
             zone = weights.zone.then(DeadZone.of(gradient, scale))
-            if self.rounding == "widen" and zone.swallowed and grid.bits < WIDEST:
-                weights = replace(weights.on(grid.widened()), zone=DeadZone())  # what was lost on the old one
-                continue
             multiplier, shift = quantize_multiplier(scale)
             moved = gradient * multiplier
             step = stochastic(moved, shift, noise) if self.rounding == "stochastic" else nearest(moved, shift)

@@ -64,6 +64,12 @@ def test_in_the_dead_zone_nearest_stands_still_and_both_ways_out_do_not():
     assert abs(wide.fresh * wide.grid.step - exact).max() < 0.1 * abs(exact).max()
 
 
+def test_widening_gives_what_the_wider_grid_would_have_given():
+    narrow, wide = (trained(bits, rate=0.02, epochs=20, rounding="widen") for bits in (8, 16))
+    assert narrow.grid == wide.grid
+    assert (narrow.fresh == wide.fresh).all()
+
+
 def test_a_grid_that_loses_little_is_not_widened():
     assert trained(16, rounding="widen").grid == trained(16).grid
 

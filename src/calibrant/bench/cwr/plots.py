@@ -35,7 +35,7 @@ def draw(out: Path, groups: Mapping[tuple[str, float | None, int | None], Sequen
     several = len({key[1:] for key in groups if key[1] is not None}) > 1
     height = max(5.0, 0.22 * len(groups) + 1.4)
     with canvas(out / "accuracy.png", (9.4, height), title, "accuracy over all classes seen so far") as figure:
-        axes = figure.add_axes((0.075, 0.11, 0.52, 0.73))
+        axes = figure.add_axes((0.075, 0.55 / height, 0.52, 1 - 1.4 / height))
         seen, ends = np.cumsum(first["sizes"]), list[tuple[float, str, str]]()
         for (label, rate, epochs), rows in groups.items():
             runs = np.array([row["accuracy"] for row in rows])
