@@ -45,8 +45,8 @@ class Classifier:
             A m; rounded to `WEIGHT_BITS`, all at one scale.
         sums, counts : int64[K, D], int64[K]
             Of each class, m = sums / counts. The bias is their product with the rounded weights, so no rounding of
-            weights moves a class mean towards another class. Below 2^62: D 2^24 255 counts, for 2^20 samples of 1024
-            features.
+            weights moves a class mean towards another class. Below 2^62: 2^24 * 255 * counts * D, with counts * D at
+            most 2^30 (`means.VALUES_LIMIT`).
         """
         largest = float(np.abs(directions).max(initial=0.0))
         exponent = WEIGHT_BITS - int(np.frexp(largest)[1])

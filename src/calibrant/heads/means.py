@@ -14,7 +14,8 @@ from calibrant.heads import roster
 from calibrant.heads.lesson import FEATURE_LIMIT, Lesson
 from calibrant.heads.state import State
 
-SAMPLES_LIMIT = 2**20  # of a class: `Classifier.nearest` says why
+SAMPLES_LIMIT = 2**20  # of a class
+VALUES_LIMIT = 2**30  # samples of a class times features: `Classifier.nearest` says why
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class Means:
             own, at = lesson.y == i, classes.index(lesson.names[i])
             counts[at] += int(own.sum())
             sums[at] += lesson.x[own].sum(axis=0, dtype=np.int64)
-        if int(counts.max()) > SAMPLES_LIMIT:
-            raise DataError(f"lesson: expected at most {SAMPLES_LIMIT} samples of a class, got {int(counts.max())}")
+        most = min(SAMPLES_LIMIT, VALUES_LIMIT // width)
+        if int(counts.max()) > most:
+            raise DataError(f"lesson: expected at most {most} samples of a class, got {int(counts.max())}")
         return replace(self, classes=classes, counts=counts, sums=sums)
 
     def without(self, name: str) -> Self:
@@ -78,8 +80,9 @@ class Means:
         classes = state.classes()
         counts = state.array("counts", np.int64, (len(classes),))
         sums = state.array("sums", np.int64, (len(classes), -1))
-        if counts.size and not 0 < int(counts.min()) <= int(counts.max()) <= SAMPLES_LIMIT:
-            raise StateError(f"head {state.kind}: expected counts 1 to {SAMPLES_LIMIT}, got {counts.tolist()!r:.80}")
+        most = min(SAMPLES_LIMIT, VALUES_LIMIT // max(1, sums.shape[1]))
+        if counts.size and not 0 < int(counts.min()) <= int(counts.max()) <= most:
+            raise StateError(f"head {state.kind}: expected counts 1 to {most}, got {counts.tolist()!r:.80}")
         if (np.abs(sums) > FEATURE_LIMIT * counts[:, None]).any():
             raise StateError(
                 f"head {state.kind}: expected sums of features within {FEATURE_LIMIT} each, got larger ones"

@@ -107,7 +107,7 @@ def test_rows_resume_and_say_what_happened(folder, tmp_path):
     assert [row["label"] for row in made["rows"]] == [
         *("cwr-float", "cwr-float, latent replay"),
         *("cwr 8/8 nearest", "cwr 8/8 nearest, latent replay", "cwr 8/16 nearest", "cwr 8/16 nearest, latent replay"),
-        *("naive", "naive, latent replay", "joint", "ncm", "slda"),
+        *("naive", "naive, latent replay", "joint", "ncm", "slda", "slda-coreset"),
     ]
     for row in made["rows"]:
         assert row["sizes"] == [4, 2, 2, 2]

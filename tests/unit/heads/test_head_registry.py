@@ -159,3 +159,19 @@ def test_a_lesson_is_checked(change, message):
 def test_an_unknown_kind_is_named():
     with pytest.raises(DataError, match="head: expected one of cwr, slda, ncm, got 'tree'"):
         heads.new("tree")
+
+
+@pytest.mark.parametrize("kind", ["slda", "ncm"])
+def test_sums_stay_where_they_are_exact(kind):
+    """As many samples of a class as a state may have, then one more."""
+    head = grown(kind, lesson(0, 1))
+    arrays = dict(head.state().arrays)
+    arrays["counts"] = np.array([2**20, 12])
+    about = dict(head.state().about)
+    about |= {"spread_of": 2**20 + 12} if kind == "slda" else {}
+    full = heads.resume(replace(head.state(), arrays=arrays, about=about))
+    with pytest.raises(DataError, match="lesson: expected at most 1048576 samples of a class, got 1048588"):
+        full.learn(lesson(0))
+    arrays["counts"] = np.array([2**20 + 1, 12])
+    with pytest.raises(StateError, match=f"head {kind}: expected counts 1 to 1048576"):
+        heads.resume(replace(head.state(), arrays=arrays, about=about))

@@ -55,12 +55,14 @@ class Registered:
 @dataclass(frozen=True)
 class Method:
     """A row of `METHODS`. `descends`: by gradient, so rates and epochs are crossed with it; `replays`: also with
-    remembered samples; `widths`: also at all widths and roundings."""
+    remembered samples; `widths`: also at all widths and roundings. `coreset`: it knows the first classes by the
+    artifact's coreset alone, as on a device."""
 
     make: Callable[[Cell], Learner]
     descends: bool = False
     replays: bool = False
     widths: bool = False
+    coreset: bool = False
 
 
 def _float(cell: Cell) -> Learner:
@@ -69,7 +71,7 @@ def _float(cell: Cell) -> Learner:
 
 
 def _registered(cell: Cell) -> Learner:
-    return Registered(heads.new(cell.method, cell.training))
+    return Registered(heads.new(cell.method.removesuffix("-coreset"), cell.training))
 
 
 METHODS: Mapping[str, Method] = {
@@ -79,6 +81,7 @@ METHODS: Mapping[str, Method] = {
     "joint": Method(_float, descends=True),
     "ncm": Method(_registered),
     "slda": Method(_registered),
+    "slda-coreset": Method(_registered, coreset=True),
 }
 
 

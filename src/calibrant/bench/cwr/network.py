@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrant import heads, zoo
-from calibrant.artifact import Artifact, read
+from calibrant.artifact import Artifact
 from calibrant.bench.cwr import scene
 from calibrant.bench.cwr.jobs import Preparation
 from calibrant.bench.harness.workspace import Workspace
@@ -48,7 +48,13 @@ def prepare(workspace: Workspace, root: Path, job: Preparation) -> None:
         blocks=None if seen.blocks is None else seen.blocks[seen.home],
     )
     workspace.save_prepared(asdict(job), prepared.artifact, prepared.net)
-    arrays = {"train": features(prepared.artifact, seen.x), "test": features(prepared.artifact, seen.test_x)}
+    engine, coreset = Engine(prepared.artifact.program, prepared.artifact.constants), prepared.artifact.coreset
+    arrays = {
+        "train": features(engine, prepared.artifact, seen.x),
+        "test": features(engine, prepared.artifact, seen.test_x),
+        "coreset": heads.features(engine.program, engine.observe(coreset.x)),
+        "coreset_y": coreset.y.astype(np.int32),
+    }
     workspace.save_features(asdict(job), arrays)
 
 
@@ -57,16 +63,11 @@ def load(root: Path, job: Preparation) -> scene.Scene:
     return scene.load(root, job.dataset, job.subjects, job.first, job.experiences, job.seed)
 
 
-def features(artifact: Artifact, x: NDArray[np.float32]) -> NDArray[np.int32]:
+def features(engine: Engine, artifact: Artifact, x: NDArray[np.float32]) -> NDArray[np.int32]:
     """What the head sees of samples float32[N, ...], int32[N, D]."""
-    engine, program = Engine(artifact.program, artifact.constants), artifact.program
-    tensor, found = program.tensors[program.input], list[NDArray[np.int32]]()
+    program, found = artifact.program, list[NDArray[np.int32]]()
+    tensor = program.tensors[program.input]
     for at in range(0, len(x), _CHUNK):
         codes = encode(x[at : at + _CHUNK], tensor, artifact.preprocess, artifact.input_shape)
         found.append(heads.features(program, engine.observe(codes)))
     return np.concatenate(found)
-
-
-def artifact(workspace: Workspace, job: Preparation) -> Artifact:
-    """The prepared backbone."""
-    return read(workspace.artifact_path(asdict(job)))

@@ -19,6 +19,7 @@ COLORS = {
     "joint": "#8c8c8c",
     "ncm": "#2fa6a0",
     "slda": "#1b4f9c",
+    "slda-coreset": "#7a3fa0",
 }
 STYLES = {"none": "-", "raw": ":", "latent": "--"}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibrant.bench.cwr import network
 from calibrant.bench.cwr.jobs import Cell
-from calibrant.bench.cwr.methods import Subject
+from calibrant.bench.cwr.methods import METHODS, Subject
 from calibrant.bench.cwr.scene import Scene
 from calibrant.bench.harness.workspace import Workspace
 from calibrant.core.rng import generator
@@ -30,7 +30,10 @@ def learn(workspace: Workspace, root: Path, job: Cell) -> dict[str, Any]:
     accuracy, parts, facts, seconds = list[float](), list[list[float]](), list[dict[str, Any]](), 0.0
     few: dict[str, dict[str, float]] = {}
     for i in range(len(seen.sizes)):
-        lesson = _lesson(seen, train, np.flatnonzero(np.isin(seen.y, seen.experience(i))))
+        if i == 0 and METHODS[job.method].coreset:
+            lesson = Lesson(found["coreset"], found["coreset_y"].astype(np.int64), seen.classes)
+        else:
+            lesson = _lesson(seen, train, np.flatnonzero(np.isin(seen.y, seen.experience(i))))
         began = time.perf_counter()
         subject = subject.learn(lesson)
         seconds += time.perf_counter() - began

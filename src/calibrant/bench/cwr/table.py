@@ -49,6 +49,7 @@ def caption(about: Mapping[str, Any]) -> str:
         "experience, `mean` over all experiences. `recall of n`: a class that is taught alone by n samples after the "
         "first experience, in brackets the points that the first classes lose. `lost steps`: share of the last "
         "experience's steps that are below half a step of the weights; of `cwr-float` what 8-bit weights would lose. "
+        "`slda-coreset` knows the first classes by the artifact's coreset alone. "
         "`bytes` are the head's, without remembered samples."
     )
 

@@ -27,8 +27,8 @@ def cwr(
         typer.Option("--experiences", min=1, help="In which the others come.", show_default="the data set's own"),
     ] = None,
     methods: Annotated[
-        str, typer.Option("--methods", metavar="A,B", help="cwr-float, cwr, naive, joint, ncm, slda.")
-    ] = "cwr-float,cwr,naive,joint,ncm,slda",
+        str, typer.Option("--methods", metavar="A,B", help="cwr-float, cwr, naive, joint, ncm, slda, slda-coreset.")
+    ] = "cwr-float,cwr,naive,joint,ncm,slda,slda-coreset",
     qf: Annotated[str, typer.Option("--qf", metavar="8,4", help="Bits of weights where cwr answers.")] = "8",
     qb: Annotated[str, typer.Option("--qb", metavar="8,16,32", help="Bits of weights where it learns.")] = "8,16,32",
     rounding: Annotated[
