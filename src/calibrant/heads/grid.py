@@ -76,6 +76,7 @@ def stochastic(product: NDArray[np.int64], shift: int, rng: np.random.Generator)
     >>> sorted(set(rounded.tolist())), bool(0.23 < rounded.mean() < 0.27)
     ([0, 1], True)
     """
-    noise = rng.integers(0, 1 << NOISE_BITS, product.shape, np.int64)
+    raw = np.asarray(rng.bit_generator.random_raw(product.size), np.uint64)  # the generator's own words, for any twin
+    noise = (raw >> np.uint64(64 - NOISE_BITS)).astype(np.int64).reshape(product.shape)
     scaled = noise >> (NOISE_BITS - shift) if shift <= NOISE_BITS else noise << (shift - NOISE_BITS)
     return (product + scaled) >> shift
