@@ -26,7 +26,7 @@ from calibrant.heads.grid import EXPONENTS, WIDEST, Grid, nearest, stochastic
 ROUNDINGS = ("nearest", "stochastic", "widen")
 ERROR_BITS = 16  # the softmax is Q15: a finer grid has no finer error
 BATCH_LIMIT = 256  # G: 32767 * 255 * 256 < 2^31
-LOST = 0.25  # share of what steps would have moved that the dead zone may swallow before the grid is widened
+LOST = 0.1  # share of what steps would have moved that the dead zone may swallow; at a quarter, widening came too late
 
 
 @dataclass(frozen=True)
