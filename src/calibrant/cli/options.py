@@ -30,6 +30,20 @@ def integers(text: str, option: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """The numbers of a list such as ``2,0.1``; `option` is named where it holds something else.
+
+    Examples
+    --------
+    >>> numbers("2, 0.1", "--rates")
+    (2.0, 0.1)
+    """
+    try:
+        return tuple(float(part) for part in words(text))
+    except ValueError:
+        raise DataError(f"{option}: expected numbers separated by commas, got '{text}'") from None
+
+
 ArtifactPath = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="Artifact file made by `calibrant prepare`.")]
 StatePath = Annotated[Path, typer.Argument(metavar="STATE", help="State file kept by `calibrant run`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]

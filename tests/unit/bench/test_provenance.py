@@ -2,6 +2,7 @@
 
 import pytest
 
+from calibrant.bench.cwr import jobs as cwr
 from calibrant.bench.harness import provenance
 from calibrant.bench.harness.provenance import code_digest, meaning
 from calibrant.bench.qcore import jobs
@@ -20,6 +21,7 @@ BESIDE = {
         f"bench/sparse/{name}"
         for name in ("__init__", "jobs", "options", "plots", "protocol", "rates", "search", "table")
     ),
+    *(f"bench/cwr/{name}" for name in ("__init__", "jobs", "options", "plots", "protocol", "table")),
     *(f"bench/stream/{name}" for name in ("__init__", "jobs", "options", "protocol", "table")),
 }
 
@@ -83,6 +85,9 @@ def test_every_module_decides_some_result_or_is_known_not_to():
         *jobs.PREPARING,
         *jobs.ADAPTING,
         *sparse.CODE,
+        *cwr.TRAINING,
+        *cwr.PREPARING,
+        *cwr.LEARNING,
         *stream.TRAINING,
         *stream.STREAMING,
         "cli",

@@ -87,6 +87,20 @@ class Workspace:
         found: NDArray[np.int64] = load_file(self._path("misses", settings, ".safetensors"))["misses"].numpy()
         return found
 
+    def has_features(self, settings: Mapping[str, Any]) -> bool:
+        """Whether :meth:`features` will find arrays."""
+        return self._path("features", settings, ".safetensors").is_file()
+
+    def save_features(self, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[np.int32]]) -> None:
+        """Keep what a backbone makes of samples, by name of a split."""
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        _save_tensors(self._path("features", settings, ".safetensors"), tensors, {})
+
+    def features(self, settings: Mapping[str, Any]) -> dict[str, NDArray[np.int32]]:
+        """What :meth:`save_features` kept."""
+        found = load_file(self._path("features", settings, ".safetensors"))
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
     def has_prepared(self, settings: Mapping[str, Any]) -> bool:
         """Whether :meth:`artifact_path` and :meth:`load_net` will find what was prepared."""
         return self.artifact_path(settings).is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from calibrant.cli.bench.cwr import cwr
 from calibrant.cli.bench.qcore import qcore
 from calibrant.cli.bench.report import report
 from calibrant.cli.bench.sparse import sparse
@@ -19,5 +20,5 @@ def _protocols() -> None:
     """Rerun published protocols against baselines; each writes rows.json, table.md and plots."""
 
 
-for command in (qcore, sparse, stream, report):
+for command in (qcore, sparse, stream, cwr, report):
     bench.command()(command)
