@@ -158,7 +158,7 @@ REFUSALS = [  # place, value, part of the sentence
     (("layers", 0, "pooled_offset"), 19, "layer 0: pooled"),
     (("layers", 0, "groups"), 0, "layer 0: sizes"),
     (("attrs", 0, "stride_w"), 0, "op 0 conv2d: kernel, stride"),
-    (("attrs", 0, "kernel_w"), 2, "op 0 conv2d: conv2d needs the layer"),
+    (("attrs", 0, "kernel_w"), 2, "op 0 conv2d: conv2d and binary_conv2d need the layer"),
     (("attrs", 0, "scratch_bytes"), 100, "op 0 conv2d: scratch"),
     (("attrs", 0, "scratch_offset"), -64, "op 0 conv2d: scratch"),
     (("attrs", 0, "rounding"), 1, "op 0 conv2d: rounding"),

@@ -70,8 +70,8 @@ def pack(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
     [241, 151, 3]
     """
     per_byte = 8 // bits
-    flat = np.ascontiguousarray(codes, np.int8).reshape(-1).view(np.uint8)
-    flat = flat >> 7 if bits == 1 else flat & (2**bits - 1)
+    flat: NDArray[np.uint8] = np.ascontiguousarray(codes, np.int8).reshape(-1).view(np.uint8)
+    flat = (flat >> 7 if bits == 1 else flat & (2**bits - 1)).astype(np.uint8)
     padded = np.zeros(-(-flat.size // per_byte) * per_byte, np.uint8)
     padded[: flat.size] = flat
     lanes = padded.reshape(-1, per_byte) << (np.arange(per_byte, dtype=np.uint8) * bits)
@@ -90,7 +90,6 @@ def unpack(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.int8]
     per_byte = 8 // bits
     lanes = packed.reshape(-1, 1) >> (np.arange(per_byte, dtype=np.uint8) * bits)
     codes = (lanes.reshape(-1)[:count] & (2**bits - 1)).astype(np.int16)
-    if bits == 1:
-        return (1 - 2 * codes).astype(np.int8)
-    signed: NDArray[np.int8] = np.where(codes >= 2 ** (bits - 1), codes - 2**bits, codes).astype(np.int8)
-    return signed
+    signed = 1 - 2 * codes if bits == 1 else np.where(codes >= 2 ** (bits - 1), codes - 2**bits, codes)
+    narrow: NDArray[np.int8] = signed.astype(np.int8)
+    return narrow

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import fx
 
 from calibrant.frontend.builder import Builder, torch_sizes
@@ -15,7 +16,8 @@ from calibrant.ops.move import CONCAT_INPUTS
 Handler = Callable[[Builder, fx.Node], str]
 LAYERS = (
     "Conv1d, Conv2d, Linear, BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, clamp, MaxPool, AvgPool, "
-    "AdaptiveAvgPool, AdaptiveMaxPool, add, cat, mean, amax, Flatten, Dropout"
+    "AdaptiveAvgPool, AdaptiveMaxPool, add, cat, mean, amax, Flatten, Dropout, calibrant.nn.BinaryConv1d, BinaryConv2d, "
+    "BinaryLinear"
 )
 
 
@@ -113,6 +115,37 @@ def _linear(b: Builder, node: fx.Node) -> str:
     bias_node = _argument(node, 2, "bias")
     bias = np.zeros(weight.shape[0], np.float32) if bias_node is None else b.constant(node, bias_node, "bias")
     return b.emit(node, "linear", (b.activation(node, node.args[0]),), {}, {"weight": weight, "bias": bias})
+
+
+def _binary_params(b: Builder, node: fx.Node) -> dict[str, NDArray[np.float32]]:
+    """Weight and bias of a binary layer, whose weights differ in their signs alone within an output channel."""
+    weight = b.constant(node, node.args[1], "weight")
+    bias = np.zeros(len(weight), np.float32) if node.args[2] is None else b.constant(node, node.args[2], "bias")
+    size = np.abs(weight.reshape(len(weight), -1))
+    if (size != size[:, :1]).any():
+        raise b.refusal(node, "expected weights of one magnitude per output channel, got several")
+    return {"weight": weight, "bias": bias}
+
+
+def _signs(b: Builder, node: fx.Node) -> str:
+    return b.emit(node, "sign", (b.activation(node, node.args[0]),), whole=False)
+
+
+def _binary_conv(b: Builder, node: fx.Node) -> str:
+    """binary_conv: input, weight, bias, stride, padding as of pad, dilation, slope."""
+    params = _binary_params(b, node)
+    if params["weight"].ndim == 3:
+        params["weight"] = params["weight"][:, :, None, :]
+    widths: Any = node.args[4]
+    left, right, top, bottom = [*widths, 0, 0][:4]
+    attrs = _geometry(stride=_pair(node, node.args[3], 1), dilation=_pair(node, node.args[5], 1))
+    attrs |= _padding((top, left), (bottom, right))
+    return b.emit(node, "binary_conv2d", (_signs(b, node),), attrs, params)
+
+
+def _binary_linear(b: Builder, node: fx.Node) -> str:
+    """binary_linear: input, weight, bias, slope."""
+    return b.emit(node, "binary_linear", (_signs(b, node),), {}, _binary_params(b, node))
 
 
 def _addmm(b: Builder, node: fx.Node) -> str:
@@ -328,6 +361,8 @@ HANDLERS: dict[str, Handler] = {
     "aten.conv2d.padding": _conv,
     "aten.convolution.default": _convolution,
     "aten.linear.default": _linear,
+    "calibrant.binary_conv.default": _binary_conv,
+    "calibrant.binary_linear.default": _binary_linear,
     "aten.addmm.default": _addmm,
     "aten.mm.default": _mm,
     "aten._native_batch_norm_legit_no_training.default": _batch_norm,

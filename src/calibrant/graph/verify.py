@@ -174,7 +174,8 @@ def _check_quantization(graph: Graph, node: Node) -> None:
 
 
 def _check_weights(graph: Graph, node: Node) -> None:
-    bits, scale, weight = node.attrs.get("weight_bits"), node.params["weight_scale"], node.params["weight"]
+    scale, weight = node.params["weight_scale"], node.params["weight"]
+    bits = int(node.attrs.get("weight_bits", 0))
     allowed = (1,) if SCHEMAS[node.op].binary else WEIGHT_BITS
     if bits not in allowed:
         raise ModelError(f"{_label(node)}: weight_bits: expected one of {allowed}, got {bits}")
