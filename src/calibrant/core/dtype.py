@@ -31,8 +31,8 @@ def is_weight(codes: NDArray[np.int8], bits: int) -> bool:
 
     Examples
     --------
-    >>> is_weight(np.array([-1, 1], np.int8), 1), is_weight(np.array([0], np.int8), 1), is_weight(np.zeros(2, np.int8), 2)
-    (True, False, True)
+    >>> is_weight(np.array([-1, 1], np.int8), 1), is_weight(np.array([-1, 0], np.int8), 1)
+    (True, False)
     """
     low, high = weight_range(bits)
     return bool(np.all((codes >= low) & (codes <= high)) and (bits > 1 or np.all(codes != 0)))

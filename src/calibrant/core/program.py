@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-
 SIGN_WORD = 32  # signs in a word
 
 
@@ -31,8 +30,8 @@ def sign_words(channels: int) -> int:
 class Tensor:
     """One activation of a program.
 
-    `bits` 8: int8 codes; 32: raw int32 accumulators (logits only); 1: signs, one bit a channel, set for -1, a position's
-    channels in 32-bit words of their own, whose surplus bits are 0.
+    `bits` 8: int8 codes; 32: raw int32 accumulators (logits only); 1: signs, one bit a channel, set for -1, each
+    position's channels in 32-bit words of its own, whose surplus bits are 0.
     """
 
     name: str
@@ -147,6 +146,11 @@ class Program:
     output: int
     offsets: tuple[int, ...]
     arena_bytes: int
+
+    @property
+    def adaptable(self) -> tuple[int, ...]:
+        """Numbers of the layers that updaters may change: all but binary ones."""
+        return tuple(number for number, layer in enumerate(self.layers) if not layer.binary)
 
     @property
     def channel_count(self) -> int:

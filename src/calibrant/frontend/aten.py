@@ -16,8 +16,8 @@ from calibrant.ops.move import CONCAT_INPUTS
 Handler = Callable[[Builder, fx.Node], str]
 LAYERS = (
     "Conv1d, Conv2d, Linear, BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, clamp, MaxPool, AvgPool, "
-    "AdaptiveAvgPool, AdaptiveMaxPool, add, cat, mean, amax, Flatten, Dropout, calibrant.nn.BinaryConv1d, BinaryConv2d, "
-    "BinaryLinear"
+    "AdaptiveAvgPool, AdaptiveMaxPool, add, cat, mean, amax, Flatten, Dropout, "
+    "and BinaryConv1d, BinaryConv2d, BinaryLinear of calibrant.nn"
 )
 
 

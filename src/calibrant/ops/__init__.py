@@ -15,7 +15,7 @@ from calibrant.ops.clamp import clamp_bounds, clamp_codes
 from calibrant.ops.kind import Gradient, OpKind
 from calibrant.ops.schema import Attr, Schema, kinds, table
 
-SCHEMAS = table((conv.SCHEMAS, linear.SCHEMAS, binary.SCHEMAS, pool.SCHEMAS, pointwise.SCHEMAS, move.SCHEMAS))
+SCHEMAS = table((conv.SCHEMAS, linear.SCHEMAS, pool.SCHEMAS, pointwise.SCHEMAS, move.SCHEMAS, binary.SCHEMAS))
 KINDS = kinds(SCHEMAS.values())
 
 __all__ = [

@@ -38,9 +38,7 @@ def sign(x: NDArray[Any]) -> NDArray[Any]:
     return signs
 
 
-def thresholds(
-    depth: int, gain: NDArray[Any], offset: NDArray[Any]
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def thresholds(depth: int, gain: NDArray[Any], offset: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Batch normalization and sign as one comparison: of y = gain * (depth - 2m) + offset only whether y < 0.
 
     Parameters

@@ -135,7 +135,9 @@ def _annotated(node: Node, input_scale: float, weight_bits: int, raw: bool) -> N
         return node
     if SCHEMAS[node.op].binary:
         weight_bits, most = 1, MAX_BINARY_BIAS_CODE
-        scale = np.maximum(np.abs(node.params["weight"]).reshape(len(node.params["weight"]), -1)[:, 0] / UNIT, MIN_SCALE)
+        scale = np.maximum(
+            np.abs(node.params["weight"]).reshape(len(node.params["weight"]), -1)[:, 0] / UNIT, MIN_SCALE
+        )
     else:
         scale, most = weight_scales(node.params["weight"], weight_bits), MAX_BIAS_CODE
     # A channel of (almost) zero weights may carry a large bias: its scale must keep the bias code representable.
