@@ -22,7 +22,8 @@ from calibrant.ops.pointwise import add_multipliers
 from calibrant.ops.pool import mean_multiplier
 from programs import Conv, joined, no_constants, one_op, run
 
-COVERED = {  # kernel -> the test here or in test_binary_kernels that compares it; others by the row of an op that they run
+# kernel -> the test here or in test_binary_kernels that compares it; others are compared by the row of an op they run
+COVERED = {
     "conv2d": "test_conv2d",
     "conv2d_taps": "test_conv2d",
     "channel_sum": "test_conv2d",
@@ -41,12 +42,12 @@ def variant(request):
     return request.param
 
 
-PLAIN = [  # ops that a node without attributes and constants is enough for
+PLAIN = [  # ops of 8-bit output that a node without attributes and constants is enough for
     name
     for name, row in SCHEMAS.items()
     if row.kind
     and not row.params
-    and not row.attrs.get("output_bits")
+    and row.complete().get("output_bits", 8) == 8
     and set(row.complete()) == {k for k, a in row.attrs.items() if not a.optional}
 ]
 

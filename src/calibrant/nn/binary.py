@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ class _BinaryConv(_Binary):
             totals = [d * (k - 1) for d, k in zip(self.dilation, kernel, strict=True)]
             widths = [(total // 2, total - total // 2) for total in totals]  # torch puts the odd position at the end
         else:
-            widths = [(n, n) for n in self._sides(cast(Sizes, padding))]
+            widths = [(n, n) for n in self._sides(padding)]
         if min(n for pair in widths for n in pair) < 0 or min(*self.stride, *self.dilation) < 1:
             raise ModelError(f"{type(self).__name__}: expected padding of at least 0, stride and dilation of at least "
                              f"1, got {padding}, {stride} and {dilation}")  # fmt: skip

@@ -1,4 +1,4 @@
-"""A network with binary layers goes the whole way: prepared, written, read, inspected, and learned from on the device."""
+"""A network with binary layers goes the whole way: prepared, written, read, inspected, adapted on the device."""
 
 from __future__ import annotations
 
