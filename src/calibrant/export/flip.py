@@ -91,11 +91,16 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     Raises
     ------
     DataError
-        The coreset is empty, so nothing could be verified, or something is asked for that flips have no use for.
+        The coreset is empty, so nothing could be verified, a layer is binary, or something is asked for that flips have
+        no use for.
     """
     if options.scheme is not None or options.batch is not None:
         raise DataError("--scheme, --batch: expected with --updater sparse, got --updater flip")
     require_coreset(artifact, "flip")
+    signs = next((layer.name for layer in artifact.program.layers if layer.binary), None)
+    if signs is not None:
+        raise DataError(f"layer '{signs}': expected weights of 2 bits or more for --updater flip, got a binary layer; "
+                        "choose --updater none")  # fmt: skip
     program, pool = planned(artifact.program), ReplayBuffer.of(artifact.coreset)
     block = block_of(artifact, options)
     if not 0 <= block < 2**16:

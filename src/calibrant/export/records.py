@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from calibrant import _engine
 from calibrant.core.program import Program
-from calibrant.export import tables
+from calibrant.export import signs, tables
 from calibrant.export.report import aligned
 
 # What fields belong to -> field -> C expression, 0 for what stays empty.
@@ -77,13 +77,15 @@ def call(program: Program, at: int, trained: Mapping[int, tuple[str, str]]) -> s
 def of_layer(program: Program, index: int, trained: Mapping[int, tuple[str, str]]) -> dict[str, object]:
     """Values of a layer."""
     layer = program.layers[index]
-    flash = f"calibrant_weights + {layer.weight_offset}", f"calibrant_bias + {layer.channel_offset}"
-    weights, bias = trained.get(index, flash)
+    before = sum(other.weight_count for other in program.layers[:index] if not other.binary)
+    bias_in_flash = f"calibrant_bias + {layer.channel_offset}"
+    weights, bias = trained.get(index, (f"calibrant_weights + {before}", bias_in_flash))
+    packed = f"calibrant_signs + {signs.offset(program, index)}" if layer.binary else "0"
     return {
         "layer": f"&calibrant_layers[{index}]",
-        "weights": weights,
+        "weights": 0 if layer.binary else weights,
         "bias": bias,
         "multiplier": f"calibrant_multiplier + {layer.channel_offset}",
         "shift": f"calibrant_shift + {layer.channel_offset}",
-        "packed": 0,  # nothing is packed
+        "packed": packed,  # nothing but signs is
     }
