@@ -153,7 +153,8 @@ def _check_quantization(graph: Graph, node: Node) -> None:
         _check_weights(graph, node)
         allowed = (1, 8, ACCUMULATOR_BITS) if SCHEMAS[node.op].binary else (8, ACCUMULATOR_BITS)
         if node.attrs.get("output_bits", 8) not in allowed:
-            raise ModelError(f"{_label(node)}: output_bits: expected one of {allowed}, got {node.attrs['output_bits']}")
+            expected = " or ".join(map(str, allowed))
+            raise ModelError(f"{_label(node)}: output_bits: expected {expected}, got {node.attrs['output_bits']}")
         if raw and (node.output != graph.output or clamp_bounds(node.attrs) != (-math.inf, math.inf)):
             raise ModelError(f"{_label(node)}: 32-bit output: expected the graph's unclamped output")
     inputs = [_checked_qparams(graph.values[name]) for name in node.inputs]
