@@ -168,7 +168,7 @@ REFUSALS = [  # place, value, part of the sentence
     (("attrs", 3, "multiplier1"), -1, "op 3 add: multiplier"),
     (("inputs", 3, "0"), 8, "op 3 add: wrong number of inputs"),
     (("ops", 3, "output"), 0, "op 3 add: output"),
-    (("ops", 3, "layer"), 0, "op 3 add: conv2d needs"),
+    (("ops", 3, "layer"), 0, "op 3 add: conv2d and binary_conv2d need"),
     (("tensors", 6, "zero_point"), 4, "op 5 avg_pool2d: input and output must share"),
     (("tensors", 7, "width"), 2, "op 6 mean: input and output shapes"),
 ]
