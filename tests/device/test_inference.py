@@ -10,7 +10,7 @@ import pytest
 from emulator import EMULATED, ENCODE, INFER, Stream, need_tools, run
 from torch import nn
 
-import binary
+import binary_networks
 from artifacts import make_artifact
 from calibrant.artifact import Artifact
 from calibrant.core.errors import DataError
@@ -69,7 +69,7 @@ def test_networks(name: str, board: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("board", [*EMULATED, "generic"])
-@pytest.mark.parametrize(("model", "shape"), [(binary.series, (3, 24)), (binary.image, (2, 7, 6))])
+@pytest.mark.parametrize(("model", "shape"), [(binary_networks.series, (3, 24)), (binary_networks.image, (2, 7, 6))])
 def test_binary_networks(model: Callable[[], nn.Module], shape: tuple[int, ...], board: str, tmp_path: Path) -> None:
     if board != "generic":
         need_tools()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import binary
+import binary_networks
 from calibrant.core.errors import ModelError
 from calibrant.frontend import from_torch
 from calibrant.graph import interp
@@ -77,7 +77,7 @@ def test_0_counts_as_1() -> None:
     assert layer(torch.tensor([[0.0, -0.0, 0.0, -1e-9]])).item() == 2
 
 
-@pytest.mark.parametrize(("model", "shape"), [(binary.series, (3, 24)), (binary.image, (2, 7, 6))])
+@pytest.mark.parametrize(("model", "shape"), [(binary_networks.series, (3, 24)), (binary_networks.image, (2, 7, 6))])
 def test_a_layer_is_one_node_of_the_export_and_two_of_the_graph(model, shape) -> None:
     net, x = model(), torch.randn(5, *shape)
     exported = torch.export.export(net, (x,), strict=False)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-import binary
+import binary_networks
 from calibrant import passes
 from calibrant.frontend import from_torch
 from calibrant.graph import interp
@@ -30,7 +30,7 @@ def kinds(graph):
 
 
 def test_layers_of_every_sort():
-    assert kinds(folded(binary.series(), 3, 24)) == [
+    assert kinds(folded(binary_networks.series(), 3, 24)) == [
         "conv2d:8",
         "sign:1", "binary_conv2d:1",  # with normalization and clamp
         "binary_conv2d:8",  # a shortcut reads it too
@@ -41,7 +41,7 @@ def test_layers_of_every_sort():
 
 
 def test_a_max_pool_keeps_codes():
-    assert kinds(folded(binary.image(), 2, 7, 6)) == [
+    assert kinds(folded(binary_networks.image(), 2, 7, 6)) == [
         "conv2d:8", "sign:1", "binary_conv2d:8", "max_pool2d:8", "sign:1", "binary_conv2d:8", "flatten:8", "linear:8",
     ]  # fmt: skip
 

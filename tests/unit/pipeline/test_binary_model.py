@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import binary
+import binary_networks
 from calibrant import Session, load, prepare, write
 from calibrant.artifact.write import to_bytes
 from calibrant.cli import app
@@ -30,9 +30,9 @@ FORMS = ("accumulated", "pooled", "taps", "blocks")
 
 @pytest.fixture(scope="module")
 def prepared() -> Prepared:
-    x, y = binary.windows(240)
+    x, y = binary_networks.windows(240)
     torch.manual_seed(0)
-    model = binary.learnable()
+    model = binary_networks.learnable()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(12):
         for rows in torch.randperm(len(x)).split(48):
@@ -40,7 +40,9 @@ def prepared() -> Prepared:
             scores = model(torch.from_numpy(x)[rows])
             torch.nn.functional.cross_entropy(scores, torch.from_numpy(y)[rows]).backward()
             optimizer.step()
-    return prepare(model.eval(), x, y, bits=8, epochs=1, standardize=False, validation=binary.windows(200, seed=1))
+    return prepare(
+        model.eval(), x, y, bits=8, epochs=1, standardize=False, validation=binary_networks.windows(200, seed=1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_the_file_holds_one_bit_a_weight(prepared: Prepared, path: Path):
 
 
 def test_sessions_engines_and_numpy_agree(prepared: Prepared, path: Path):
-    x, y = binary.windows(200, seed=1)
+    x, y = binary_networks.windows(200, seed=1)
     artifact = prepared.artifact
     codes = encode(x, artifact.program.tensors[0], artifact.preprocess, artifact.input_shape)
     outputs = interp.run(to_integer(prepared.net), np.ascontiguousarray(codes.transpose(0, 3, 1, 2)))
@@ -82,7 +84,7 @@ def test_learning_leaves_binary_layers_as_they_are(form: str, path: Path, tmp_pa
     artifact = load(path)
     artifact = replace(artifact, settings=defaults(form, artifact.settings.rate))
     write(tmp_path / "own.cal", artifact)
-    x, y = binary.windows(160, seed=2, gain=1.4, offset=0.6)
+    x, y = binary_networks.windows(160, seed=2, gain=1.4, offset=0.6)
     with opened(tmp_path / "own.cal", tmp_path / "s.db", gate=False) as (session, parts):
         report = session.observe(x, y)
         assert (report.decision, report.flips > 0) == ("committed", True)
@@ -101,7 +103,7 @@ def test_windows_without_labels_leave_them_too(path: Path, tmp_path: Path):
     binary_channels = np.concatenate([np.arange(100_000)[n.channel_slice] for n in artifact.program.layers if n.binary])
     with opened(path, tmp_path / "s.db", gate=False) as (session, parts):
         for seed in range(3):
-            session.observe(binary.windows(120, seed=10 + seed, gain=1.3, offset=0.4)[0])
+            session.observe(binary_networks.windows(120, seed=10 + seed, gain=1.3, offset=0.4)[0])
         now = parts.engine.parameters
     for name in ("bias", "multiplier", "shift"):
         own = getattr(artifact.constants, name)
@@ -109,9 +111,9 @@ def test_windows_without_labels_leave_them_too(path: Path, tmp_path: Path):
 
 
 def test_a_training_step_is_refused():
-    x, y = binary.windows(30)
+    x, y = binary_networks.windows(30)
     with pytest.raises(ModelError, match=r"'2\.sign': expected codes, got signs, which no training step passes"):
-        prepare(binary.learnable().eval(), x, y, bits=8, epochs=0, coreset=6, form="sparse")
+        prepare(binary_networks.learnable().eval(), x, y, bits=8, epochs=0, coreset=6, form="sparse")
 
 
 def test_inspect_says_what_runs_each_layer_and_why(path: Path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import binary
+import binary_networks
 from calibrant import passes
 from calibrant.core.logits import logits
 from calibrant.core.qparams import QParams
@@ -25,7 +25,7 @@ def quantized(model, *shape, n=40, bits=8):
 
 
 @pytest.mark.parametrize("bits", [2, 8])
-@pytest.mark.parametrize(("model", "shape"), [(binary.series, (3, 24)), (binary.image, (2, 7, 6))])
+@pytest.mark.parametrize(("model", "shape"), [(binary_networks.series, (3, 24)), (binary_networks.image, (2, 7, 6))])
 def test_numpy_c_and_the_network_are_equal(model, shape, bits):
     net, x = quantized(model(), *shape, bits=bits)
     integer = to_integer(net)
@@ -44,7 +44,7 @@ def test_numpy_c_and_the_network_are_equal(model, shape, bits):
 
 
 def test_annotation():
-    net, _ = quantized(binary.series(), 3, 24)
+    net, _ = quantized(binary_networks.series(), 3, 24)
     nodes = {node.name: node for node in net.graph.nodes}
     assert [node.attrs["weight_bits"] for node in net.graph.weighted()] == [8, 1, 1, 1, 1, 1, 8]
     assert net.graph.values["2.sign"].qparams == net.graph.values["2"].qparams == SIGNS
@@ -54,9 +54,9 @@ def test_annotation():
 
 
 def test_fine_tuning_moves_all_but_signs():
-    net, x = quantized(binary.learnable(), 3, 24, n=120)
+    net, x = quantized(binary_networks.learnable(), 3, 24, n=120)
     before = {name: codes.copy() for name, codes in net.codes().items()}
-    x, y = binary.windows(120)
+    x, y = binary_networks.windows(120)
     losses = finetune(net, x, y, epochs=6, lr=5e-3)
     assert losses[1] < losses[0]
     for name, codes in net.codes().items():
@@ -65,7 +65,7 @@ def test_fine_tuning_moves_all_but_signs():
 
 
 def test_a_threshold_learns_through_its_real_bias():
-    net, x = quantized(binary.series(), 3, 24)
+    net, x = quantized(binary_networks.series(), 3, 24)
     net(torch.from_numpy(x)).square().sum().backward()
     gradients = {name: parameter.grad for name, parameter in net.named_parameters()}
     assert all(gradient is None or gradient.isfinite().all() for gradient in gradients.values())
@@ -76,7 +76,7 @@ def test_a_threshold_learns_through_its_real_bias():
 
 
 def test_a_channel_of_no_weight_has_its_sign_or_its_bias():
-    model = binary.series()
+    model = binary_networks.series()
     with torch.no_grad():
         model[3].weight[:2] = 0.0
         model[3].bias[:2] = torch.tensor([0.5, -0.5])
