@@ -94,7 +94,7 @@ def joined(kind: str, parts: Sequence[Tensor], output: Tensor, attrs: Mapping[st
 def _op(
     kind: str, tensors: Sequence[Tensor], inputs: tuple[int, ...], output: int, attrs: Mapping[str, int], layer: int
 ) -> Op:
-    window = WINDOW if kind in ("conv2d", "max_pool2d", "avg_pool2d") else {}
+    window = WINDOW if kind in ("conv2d", "binary_conv2d", "max_pool2d", "avg_pool2d") else {}
     full = {**window, "clamp_low": -128, "clamp_high": 127, **attrs}
     scratch = scratch_bytes(kind, tensors[inputs[0]], tensors[output], full)
     return Op(kind, inputs, output, {**full, "scratch_bytes": scratch}, layer)

@@ -1,24 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "calibrant/binary.h"
 #include "program.h"
 
 enum { SIDE_LIMIT = 1 << 15, POSITION_LIMIT = 1 << 23, VALUE_LIMIT = 1 << 29, EXTENT_LIMIT = 1 << 30 };
 
 static bool between(int64_t value, int64_t low, int64_t high) { return low <= value && value <= high; }
 
-int64_t cal_tensor_bytes(const cal_tensor *t) { return (int64_t)t->height * t->width * t->channels * t->bits / 8; }
+int64_t cal_tensor_bytes(const cal_tensor *t) {
+    const int64_t positions = (int64_t)t->height * t->width;
+    if (t->bits == 1) return positions * cal_sign_words(t->channels) * (int64_t)sizeof(uint32_t);
+    return positions * t->channels * t->bits / 8;
+}
 
 int64_t cal_layer_weights(const cal_layer *layer) {
     return (int64_t)layer->c_out * layer->kernel_h * layer->kernel_w * (layer->c_in / layer->groups);
 }
 
-int32_t cal_weight_limit(int32_t bits) { return (1 << (bits - 1)) - 1; }
+int32_t cal_weight_limit(int32_t bits) { return bits == 1 ? 1 : (1 << (bits - 1)) - 1; }
 
-static bool is_conv(const cal_op *op) { return op->kind == CAL_KIND_conv2d; }
+static bool is_binary(const cal_op *op) { return op->kind == CAL_KIND_binary_conv2d; }
+
+static bool is_layer(const cal_op *op) { return op->kind == CAL_KIND_conv2d || is_binary(op); }
 
 int64_t cal_scratch_bytes(const cal_op *op, const cal_tensor *input, const cal_tensor *output) {
-    if (!is_conv(op)) return 0;
+    if (!is_layer(op)) return 0;
     const int64_t rows = (int64_t)(output->height - 1) * op->stride_h + (int64_t)(op->kernel_h - 1) * op->dilation_h + 1;
     const int64_t columns = (int64_t)(output->width - 1) * op->stride_w + (int64_t)(op->kernel_w - 1) * op->dilation_w + 1;
+    if (is_binary(op)) return CAL_SCRATCH_SLACK + 4 * rows * columns * cal_sign_words(input->channels);
     const bool depthwise = op->groups == input->channels && op->groups == output->channels;
     const int64_t channels = depthwise ? input->channels : input->channels / op->groups;
     return CAL_SCRATCH_SLACK + 2 * rows * columns * channels;
@@ -29,21 +37,24 @@ static cal_status check_tensor(const cal_program *p, int32_t id) {
     if (t->height < 1 || t->width < 1 || t->channels < 1) return CAL_TENSOR_SHAPE;
     if ((int64_t)t->height * t->width > POSITION_LIMIT) return CAL_TENSOR_SHAPE;
     if ((int64_t)t->height * t->width * t->channels >= VALUE_LIMIT) return CAL_TENSOR_SHAPE;
-    if (t->bits != 8 && !(t->bits == 32 && id == p->output && id != p->input)) return CAL_TENSOR_BITS;
+    const bool ends = id == p->input || id == p->output;
+    if (t->bits != 8 && !(t->bits == 1 && !ends) && !(t->bits == 32 && id == p->output && id != p->input))
+        return CAL_TENSOR_BITS;
     if (!between(t->zero_point, -128, 127)) return CAL_TENSOR_ZERO_POINT;
     if (t->offset < 0 || t->offset + cal_tensor_bytes(t) > p->arena_bytes) return CAL_TENSOR_OFFSET;
-    return t->bits == 32 && t->offset % 4 ? CAL_TENSOR_OFFSET : CAL_OK;
+    return t->bits != 8 && t->offset % 4 ? CAL_TENSOR_OFFSET : CAL_OK;
 }
 
 static cal_status check_layer(const cal_program *p, int32_t id) {
     const cal_layer *layer = &p->layers[id];
-    if (layer->bits != 2 && layer->bits != 4 && layer->bits != 8) return CAL_LAYER_BITS;
+    if (layer->bits != 1 && layer->bits != 2 && layer->bits != 4 && layer->bits != 8) return CAL_LAYER_BITS;
     if (!between(layer->kernel_h, 1, SIDE_LIMIT) || !between(layer->kernel_w, 1, SIDE_LIMIT)) return CAL_LAYER_SHAPE;
     if (layer->c_out < 1 || layer->c_in < 1 || layer->groups < 1) return CAL_LAYER_SHAPE;
     if (layer->c_in % layer->groups || layer->c_out % layer->groups) return CAL_LAYER_SHAPE;
     const int64_t area = (int64_t)layer->kernel_h * layer->kernel_w, depth = layer->c_in / layer->groups;
     if (area > INT32_MAX / depth) return CAL_LAYER_OVERFLOW;
-    if (area * depth * 255 * cal_weight_limit(layer->bits) > INT32_MAX) return CAL_LAYER_OVERFLOW;
+    const int64_t product = cal_layer_binary(layer) ? CAL_UNIT : 255 * cal_weight_limit(layer->bits);
+    if (area * depth * product > INT32_MAX) return CAL_LAYER_OVERFLOW;
     if (layer->weight_offset < 0 || layer->weight_offset + area * depth * layer->c_out > p->weight_count)
         return CAL_LAYER_WEIGHTS;
     if (layer->channel_offset < 0 || (int64_t)layer->channel_offset + layer->c_out > p->channel_count)
@@ -51,7 +62,7 @@ static cal_status check_layer(const cal_program *p, int32_t id) {
     if (layer->pooled_offset < 0 || (int64_t)layer->pooled_offset + layer->c_in > p->pooled_count)
         return CAL_LAYER_POOLED;
     int32_t uses = 0;
-    for (int32_t i = 0; i < p->op_count; i++) uses += is_conv(&p->ops[i]) && p->ops[i].layer == id;
+    for (int32_t i = 0; i < p->op_count; i++) uses += is_layer(&p->ops[i]) && p->ops[i].layer == id;
     return uses == 1 ? CAL_OK : CAL_LAYER_USED;
 }
 
@@ -84,8 +95,9 @@ static cal_status check_convolution(const cal_program *p, const cal_op *op) {
     if (op->layer < 0 || op->layer >= p->layer_count) return CAL_OP_LAYER;
     const cal_layer *layer = &p->layers[op->layer];
     if (layer->c_in != in->channels || layer->c_out != out->channels || layer->groups != op->groups ||
-        layer->kernel_h != op->kernel_h || layer->kernel_w != op->kernel_w)
+        layer->kernel_h != op->kernel_h || layer->kernel_w != op->kernel_w || cal_layer_binary(layer) != is_binary(op))
         return CAL_OP_LAYER;
+    if (is_binary(op) && op->groups != 1) return CAL_OP_LAYER;
     return check_window(op, out);
 }
 
@@ -130,6 +142,11 @@ static bool scale_valid(int32_t multiplier, int32_t shift) { return multiplier >
 
 static bool same_positions(const cal_tensor *a, const cal_tensor *b) {
     return a->height == b->height && a->width == b->width;
+}
+
+static cal_status check_sign(const cal_program *p, const cal_op *op) {
+    const cal_tensor *in = &p->tensors[op->input0], *out = &p->tensors[op->output];
+    return same_positions(in, out) && in->channels == out->channels ? CAL_OK : CAL_OP_SHAPE;
 }
 
 static cal_status check_mean(const cal_program *p, const cal_op *op) {
@@ -187,15 +204,16 @@ static cal_status check_op(const cal_program *p, int32_t i) {
     if (!between(op->input_count, RULES[op->kind].least, RULES[op->kind].most)) return CAL_OP_INPUTS;
     for (int32_t n = 0; n < op->input_count; n++) {
         const int32_t id = cal_op_input(op, n);
-        if (!between(id, 0, p->tensor_count - 1) || p->tensors[id].bits != 8 || producer(p, id) >= i)
-            return CAL_OP_INPUTS;
+        if (!between(id, 0, p->tensor_count - 1) || producer(p, id) >= i) return CAL_OP_INPUTS;
+        if (p->tensors[id].bits != (is_binary(op) ? 1 : 8)) return CAL_OP_INPUTS;
     }
     if (!between(op->output, 0, p->tensor_count - 1) || op->output == p->input) return CAL_OP_OUTPUT;
     const cal_tensor *in = &p->tensors[op->input0], *out = &p->tensors[op->output];
-    if (out->bits == 32 && !is_conv(op)) return CAL_OP_OUTPUT;
+    if (op->kind == CAL_KIND_sign ? out->bits != 1 : out->bits == 1 && !is_binary(op)) return CAL_OP_OUTPUT;
+    if (out->bits == 32 && !is_layer(op)) return CAL_OP_OUTPUT;
     if (!between(op->clamp_low, -128, 127) || !between(op->clamp_high, op->clamp_low, 127)) return CAL_OP_CLAMP;
     if (op->rounding != 0) return CAL_OP_ROUNDING;
-    if (!is_conv(op) && op->layer != -1) return CAL_OP_LAYER;
+    if (!is_layer(op) && op->layer != -1) return CAL_OP_LAYER;
     const cal_status status = RULES[op->kind].check(p, op);
     if (status != CAL_OK) return status;
     if (op->scratch_offset < 0 || op->scratch_bytes < cal_scratch_bytes(op, in, out)) return CAL_OP_SCRATCH;
@@ -260,9 +278,10 @@ cal_status cal_check_constants(const cal_program *p, const cal_constants *consta
         const int64_t weights = cal_layer_weights(layer);
         const int8_t *weight = constants->weights + layer->weight_offset;
         bool valid = true;
-        for (int64_t i = 0; i < weights; i++) valid &= weight[i] >= -limit && weight[i] <= limit;
+        const bool zero = !cal_layer_binary(layer); /* whether a weight may be 0 */
+        for (int64_t i = 0; i < weights; i++) valid &= weight[i] >= -limit && weight[i] <= limit && (zero || weight[i]);
         for (int64_t i = 0; i < weights && !valid; i++)
-            if (!between(weight[i], -limit, limit)) {
+            if (!between(weight[i], -limit, limit) || !(zero || weight[i])) {
                 *index = layer->weight_offset + (int32_t)i;
                 return CAL_CONSTANT_WEIGHT;
             }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "calibrant/binary.h"
 #include "program.h"
 
 cal_kernel *cal_kernel_of(const cal_kernels *kernels, int32_t kind) {
@@ -13,7 +14,9 @@ cal_kernel *cal_kernel_of(const cal_kernels *kernels, int32_t kind) {
 }
 
 static int64_t packed_bytes(const cal_program *p, const cal_kernels *kernels, const cal_op *op) {
-    if (op->layer < 0 || !kernels->packed_bytes) return 0;
+    if (op->layer < 0) return 0;
+    if (cal_layer_binary(&p->layers[op->layer])) return (cal_binary_bytes(&p->layers[op->layer]) + 63) / 64 * 64;
+    if (!kernels->packed_bytes) return 0;
     return (kernels->packed_bytes(op, &p->layers[op->layer]) + 63) / 64 * 64;
 }
 
@@ -27,13 +30,29 @@ int64_t cal_packed_bytes(const cal_program *p, const cal_kernels *kernels) {
     return cal_packed_offset(p, kernels, p->ops + p->op_count);
 }
 
+/* Signs of the weights, the same for all variants. */
+static void pack_signs(const cal_layer *layer, const int8_t *weights, uint32_t *packed) {
+    const int32_t taps = layer->kernel_h * layer->kernel_w, words = cal_sign_words(layer->c_in);
+    memset(packed, 0, (size_t)cal_binary_bytes(layer));
+    for (int32_t o = 0; o < layer->c_out; o++) {
+        uint32_t *to = packed + o / CAL_SIGN_BLOCK * cal_binary_words(layer) * CAL_SIGN_BLOCK + o % CAL_SIGN_BLOCK;
+        for (int32_t tap = 0; tap < taps; tap++, to += (ptrdiff_t)words * CAL_SIGN_BLOCK)
+            for (int32_t i = 0; i < layer->c_in; i++, weights++)
+                to[i / CAL_SIGN_WORD * CAL_SIGN_BLOCK] |= (uint32_t)(*weights < 0) << i % CAL_SIGN_WORD;
+    }
+}
+
 void cal_pack(const cal_program *p, const cal_constants *constants, const cal_kernels *kernels, uint8_t *packed) {
     for (int32_t i = 0; i < p->op_count; i++) {
         const cal_op *op = &p->ops[i];
         const int64_t bytes = packed_bytes(p, kernels, op);
         if (bytes) {
             const cal_layer *layer = &p->layers[op->layer];
-            kernels->pack(op, layer, constants->weights + layer->weight_offset, packed);
+            const int8_t *weights = constants->weights + layer->weight_offset;
+            if (cal_layer_binary(layer))
+                pack_signs(layer, weights, (uint32_t *)(void *)packed);
+            else
+                kernels->pack(op, layer, weights, packed);
         }
         packed += bytes;
     }
@@ -64,7 +83,7 @@ static void run_sample(const cal_engine *engine, int64_t sample, const cal_stats
             added += args.output->channels;
         }
         engine->calls[i].kernel(&args);
-        if (args.layer && stats->taps) {
+        if (args.layer && stats->taps && !cal_layer_binary(args.layer)) { /* updaters leave signs as they are */
             args.signal = stats->signal + sample * p->channel_count + args.layer->channel_offset;
             args.taps = stats->taps + args.layer->weight_offset;
             kernels->conv2d_taps(&args);

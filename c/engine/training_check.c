@@ -35,6 +35,7 @@ static cal_training_status check_buffer(const scene *s, int32_t id) {
     if (id >= s->program->tensor_count) return CAL_TRAINING_OK;
     const cal_tensor *t = &s->program->tensors[id];
     if (b->height != t->height || b->width != t->width || b->channels != t->channels) return CAL_BUFFER_TENSOR;
+    if (t->bits == 1) return CAL_BUFFER_TENSOR; /* no step is of a binary layer */
     if (b->dtype != (t->bits == 8 ? CAL_DTYPE_int8 : CAL_DTYPE_int32)) return CAL_BUFFER_TENSOR;
     return b->zero_point == t->zero_point ? CAL_TRAINING_OK : CAL_BUFFER_TENSOR;
 }

@@ -1,4 +1,4 @@
-"""The AVX-512 VNNI kernels' arithmetic on a processor that may not have them, through SIMDe."""
+"""The AVX-512 kernels' arithmetic on a processor that may not have them, through SIMDe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from convolution import CASES, check_conv, check_largest_sums, random_conv
+import signs
+from convolution import CASES, check_conv, check_largest_sums, random_conv, rng_of
 from emulated import Native
 
 from programs import Conv
@@ -56,3 +57,12 @@ def test_avx512vnni_equals_numpy_at_random():
 def test_avx512vnni_equals_numpy_at_the_largest_sums():
     for sign in (1, -1):
         check_largest_sums(Conv((48, 48), (1, 40), (1, 11)), "avx512vnni", sign)
+
+
+@pytest.mark.usefixtures("emulated")
+@pytest.mark.parametrize("bits", [1, 8, 32])
+def test_avx512vpopcntdq_equals_numpy(bits):
+    for i, conv in enumerate(signs.CASES):
+        signs.check(replace(conv, output_bits=bits), "avx512vpopcntdq", extreme=i % 2 == 0)
+    for seed in range(60):
+        signs.check(signs.random_conv(rng_of("binary", seed), bits), "avx512vpopcntdq", extreme=seed % 3 == 0)

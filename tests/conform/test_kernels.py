@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import test_binary_kernels
 from convolution import CASES, check_conv, check_largest_sums, codes, random_conv, rng_of
 
 from calibrant import _engine  # private: its list of kernels, and the scratch that C counts
@@ -21,7 +22,8 @@ from calibrant.ops.pointwise import add_multipliers
 from calibrant.ops.pool import mean_multiplier
 from programs import Conv, joined, no_constants, one_op, run
 
-COVERED = {  # kernel -> the test here that compares it; others are compared by the row of an op that they run
+# kernel -> the test here or in test_binary_kernels that compares it; others are compared by the row of an op they run
+COVERED = {
     "conv2d": "test_conv2d",
     "conv2d_taps": "test_conv2d",
     "channel_sum": "test_conv2d",
@@ -30,6 +32,8 @@ COVERED = {  # kernel -> the test here that compares it; others are compared by 
     "mean": "test_mean",
     "add": "test_add",
     "concat": "test_concat",
+    "sign": "test_binary_conv2d",
+    "binary_conv2d": "test_binary_conv2d",
 }
 
 
@@ -38,17 +42,20 @@ def variant(request):
     return request.param
 
 
-PLAIN = [  # ops that a node without attributes and constants is enough for
+PLAIN = [  # ops of 8-bit output that a node without attributes and constants is enough for
     name
     for name, row in SCHEMAS.items()
-    if row.kind and not row.params and set(row.complete()) == {k for k, a in row.attrs.items() if not a.optional}
+    if row.kind
+    and not row.params
+    and row.complete().get("output_bits", 8) == 8
+    and set(row.complete()) == {k for k, a in row.attrs.items() if not a.optional}
 ]
 
 
 def test_every_kernel_is_compared():
     by_row = {KERNELS[SCHEMAS[name].kind.name] for name in PLAIN}
     assert set(COVERED) | by_row == set(_engine.KERNELS)
-    assert set(COVERED.values()) <= set(globals())
+    assert set(COVERED.values()) <= {*globals(), *vars(test_binary_kernels)}
 
 
 @pytest.mark.parametrize("seed", range(4))

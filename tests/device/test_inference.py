@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from emulator import EMULATED, ENCODE, INFER, Stream, need_tools, run
+from torch import nn
 
+import binary_networks
 from artifacts import make_artifact
 from calibrant.artifact import Artifact
+from calibrant.core.errors import DataError
 from calibrant.core.rng import generator
 from calibrant.core.window import encode
 from calibrant.engine import Engine
@@ -62,6 +66,26 @@ def test_networks(name: str, board: str, tmp_path: Path) -> None:
     report = export(artifact, board, "256KB", "none", tmp_path / "firmware", build=True)
     assert report.ram_bytes - report.stack_bytes < artifact.program.arena_bytes  # no scratch
     check_outputs(artifact, tmp_path / "firmware")
+
+
+@pytest.mark.parametrize("board", [*EMULATED, "generic"])
+@pytest.mark.parametrize(("model", "shape"), [(binary_networks.series, (3, 24)), (binary_networks.image, (2, 7, 6))])
+def test_binary_networks(model: Callable[[], nn.Module], shape: tuple[int, ...], board: str, tmp_path: Path) -> None:
+    if board != "generic":
+        need_tools()
+    x = generator(0, "binary").normal(0, 1, (24, *shape)).astype(np.float32)
+    made = torch_model.prepare(model(), x, np.arange(24) % 3, bits=8, coreset=6, epochs=0, standardize=True)
+    report = export(made.artifact, board, "256KB", "none", tmp_path / "firmware", build=True)
+    layers = made.artifact.program.layers
+    rows = {block.symbol: block.nbytes for block in report.blocks}
+    assert rows["calibrant_weights"] == sum(layer.weight_count for layer in layers if not layer.binary)
+    assert rows["calibrant_signs"] < sum(layer.weight_count for layer in layers if layer.binary)
+    check_outputs(made.artifact, tmp_path / "firmware")
+    for updater in ("flip", "affine"):
+        with pytest.raises(
+            DataError, match=f"expected weights of 2 bits or more for --updater {updater}, got a binary"
+        ):
+            export(made.artifact, board, "256KB", updater, tmp_path / "other")
 
 
 @pytest.mark.parametrize("board", EMULATED)

@@ -158,7 +158,7 @@ REFUSALS = [  # place, value, part of the sentence
     (("layers", 0, "pooled_offset"), 19, "layer 0: pooled"),
     (("layers", 0, "groups"), 0, "layer 0: sizes"),
     (("attrs", 0, "stride_w"), 0, "op 0 conv2d: kernel, stride"),
-    (("attrs", 0, "kernel_w"), 2, "op 0 conv2d: conv2d needs the layer"),
+    (("attrs", 0, "kernel_w"), 2, "op 0 conv2d: conv2d and binary_conv2d need the layer"),
     (("attrs", 0, "scratch_bytes"), 100, "op 0 conv2d: scratch"),
     (("attrs", 0, "scratch_offset"), -64, "op 0 conv2d: scratch"),
     (("attrs", 0, "rounding"), 1, "op 0 conv2d: rounding"),
@@ -168,7 +168,7 @@ REFUSALS = [  # place, value, part of the sentence
     (("attrs", 3, "multiplier1"), -1, "op 3 add: multiplier"),
     (("inputs", 3, "0"), 8, "op 3 add: wrong number of inputs"),
     (("ops", 3, "output"), 0, "op 3 add: output"),
-    (("ops", 3, "layer"), 0, "op 3 add: conv2d needs"),
+    (("ops", 3, "layer"), 0, "op 3 add: conv2d and binary_conv2d need"),
     (("tensors", 6, "zero_point"), 4, "op 5 avg_pool2d: input and output must share"),
     (("tensors", 7, "width"), 2, "op 6 mean: input and output shapes"),
 ]

@@ -31,21 +31,21 @@ extern "C" {
     X(CAL_PROGRAM_INPUT, 0x12, "input must be an 8-bit tensor that no op writes")                                      \
     X(CAL_PROGRAM_OUTPUT, 0x13, "output must be the input or a tensor that an op writes")                              \
     X(CAL_TENSOR_SHAPE, 0x20, "sizes must be 1 or more, with up to 2^23 positions and fewer than 2^29 values")        \
-    X(CAL_TENSOR_BITS, 0x21, "bits must be 8, or 32 for the program's output if it is not its input")                  \
+    X(CAL_TENSOR_BITS, 0x21, "bits must be 8, 1 inside of the program, or 32 for its output if it is not its input")    \
     X(CAL_TENSOR_ZERO_POINT, 0x22, "zero_point must be -128 to 127")                                                   \
-    X(CAL_TENSOR_OFFSET, 0x23, "must lie inside the arena; 32-bit tensors at a multiple of 4")                         \
+    X(CAL_TENSOR_OFFSET, 0x23, "must lie inside the arena; tensors of 1 and 32 bits at a multiple of 4")               \
     X(CAL_TENSOR_WRITTEN, 0x24, "must be written by one op only")                                                      \
-    X(CAL_LAYER_BITS, 0x30, "bits must be 2, 4 or 8")                                                                  \
+    X(CAL_LAYER_BITS, 0x30, "bits must be 1 of binary_conv2d, 2, 4 or 8 of conv2d")                                    \
     X(CAL_LAYER_SHAPE, 0x31, "sizes must be 1 or more and groups must divide c_in and c_out")                          \
     X(CAL_LAYER_WEIGHTS, 0x32, "weights must lie inside the constants")                                                \
     X(CAL_LAYER_CHANNELS, 0x33, "channels must lie inside the constants")                                              \
     X(CAL_LAYER_POOLED, 0x34, "pooled statistics must lie inside pooled_count")                                        \
     X(CAL_LAYER_OVERFLOW, 0x35, "a sum of products at the width's largest weight would pass 2^31")                     \
-    X(CAL_LAYER_USED, 0x36, "must be used by exactly one conv2d")                                                      \
+    X(CAL_LAYER_USED, 0x36, "must be used by exactly one conv2d or binary_conv2d")                                     \
     X(CAL_OP_KIND, 0x40, "kind is not one of this release")                                                            \
-    X(CAL_OP_INPUTS, 0x41, "wrong number of inputs, or an input that is not an 8-bit tensor written before")           \
-    X(CAL_OP_OUTPUT, 0x42, "output must be a tensor other than the program's input; 32 bits for conv2d only")          \
-    X(CAL_OP_LAYER, 0x43, "conv2d needs the layer with its shapes, other ops must say -1")                             \
+    X(CAL_OP_INPUTS, 0x41, "wrong number of inputs, or one that was not written before or is not of the op's bits")    \
+    X(CAL_OP_OUTPUT, 0x42, "output must be a tensor other than the program's input, of bits that the op gives")        \
+    X(CAL_OP_LAYER, 0x43, "conv2d and binary_conv2d need the layer with their shapes, other ops must say -1")          \
     X(CAL_OP_WINDOW, 0x44, "kernel, stride, padding or dilation is out of range")                                      \
     X(CAL_OP_EMPTY, 0x45, "a pooling window lies wholly in the padding")                                               \
     X(CAL_OP_SHAPE, 0x46, "input and output shapes do not fit the op")                                                 \
@@ -56,7 +56,7 @@ extern "C" {
     X(CAL_OP_FLAG, 0x4b, "count_include_pad and adaptive must be 0 or 1")                                              \
     X(CAL_OP_SCRATCH, 0x4c, "scratch must lie inside the arena and hold what cal_scratch_bytes says")                  \
     X(CAL_OP_OVERLAP, 0x4d, "output or scratch overlaps a tensor that is still needed")                                \
-    X(CAL_CONSTANT_WEIGHT, 0x50, "weight is outside its width's range")                                                \
+    X(CAL_CONSTANT_WEIGHT, 0x50, "weight is outside its width's range, or 0 in a binary layer")                        \
     X(CAL_CONSTANT_MULTIPLIER, 0x51, "multiplier must be 0 or more and shift 1 to 62")
 
 #define CAL_STATUS_ENUM(name, code, text) name = code,

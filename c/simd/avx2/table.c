@@ -9,7 +9,7 @@ int64_t cal_peak__avx2(int32_t bits, int64_t rounds, int32_t *sink);
 
 const cal_kernels cal_kernels__avx2 = {
     .name = "avx2",
-    .instructions = "vpmaddwd (weights of 8 bits), vpmaddubsw (of 4 and fewer), 256 bits",
+    .instructions = "vpmaddwd (weights of 8 bits), vpmaddubsw (of 4 and 2), vpshufb (binary layers), 256 bits",
 #define CAL_KERNEL(kernel) .kernel = cal_##kernel##_s8__avx2,
 #include "calibrant/ops.def"
     .packed_bytes = cal_packed_bytes__avx2,

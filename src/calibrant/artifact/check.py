@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from calibrant.artifact.format import Artifact
-from calibrant.core.dtype import WEIGHT_BITS, weight_range
+from calibrant.core.dtype import LAYER_BITS, is_weight, weight_range
 from calibrant.core.errors import ManifestError
 from calibrant.core.fixedpoint import MAX_SHIFT
 from calibrant.core.limits import LIMITS
@@ -21,6 +21,7 @@ from calibrant.core.task import tasks
 from calibrant.ops import KINDS
 
 OPS = tuple(KINDS)
+LAYERS = ("conv2d", "binary_conv2d")  # kinds with a layer
 
 
 def check_program(program: Program, classes: int, where: str) -> None:
@@ -33,7 +34,8 @@ def check_program(program: Program, classes: int, where: str) -> None:
     """
     place = f"{where} 'program"
     for i, tensor in enumerate(program.tensors):
-        _check_tensor(tensor, i == program.output, f"{place}/tensors/{i}'")
+        allowed = (8,) if i == program.input else (8, 32) if i == program.output else (1, 8)
+        _check_tensor(tensor, allowed, f"{place}/tensors/{i}'")
     count = len(program.tensors)
     for name, value in (("input", program.input), ("output", program.output)):
         _require(0 <= value < count, f"{place}/{name}'", f"a tensor id below {count}", value)
@@ -49,14 +51,13 @@ def check_program(program: Program, classes: int, where: str) -> None:
     _check_cost(program, place)
 
 
-def _check_tensor(tensor: Tensor, is_output: bool, where: str) -> None:
+def _check_tensor(tensor: Tensor, allowed: tuple[int, ...], where: str) -> None:
     for name in ("height", "width", "channels"):
         size = getattr(tensor, name)
         _require(1 <= size < 2**24, f"{where} field {name!r}", "1 to 2^24", size)
     _require(tensor.elements < 2**28, where, "fewer than 2^28 elements", tensor.elements)
     _require(tensor.scale > 0, f"{where} field 'scale'", "a positive scale", tensor.scale)
     _require(-128 <= tensor.zero_point <= 127, f"{where} field 'zero_point'", "-128 to 127", tensor.zero_point)
-    allowed = (8, 32) if is_output else (8,)
     _require(tensor.bits in allowed, f"{where} field 'bits'", f"one of {allowed}", tensor.bits)
 
 
@@ -67,7 +68,7 @@ def _check_layers(program: Program, place: str) -> None:
         where = f"{place}/layers/{i}'"
         _require(layer.name not in names, f"{where} field 'name'", "a name of its own", repr(layer.name))
         names.add(layer.name)
-        _require(layer.bits in WEIGHT_BITS, f"{where} field 'bits'", f"one of {WEIGHT_BITS}", layer.bits)
+        _require(layer.bits in LAYER_BITS, f"{where} field 'bits'", f"one of {LAYER_BITS}", layer.bits)
         for name in ("c_out", "kernel_h", "kernel_w", "c_in", "groups"):
             _require(getattr(layer, name) >= 1, f"{where} field {name!r}", "at least 1", getattr(layer, name))
         divides = layer.c_in % layer.groups == 0 and layer.c_out % layer.groups == 0
@@ -88,11 +89,13 @@ def _check_ops(program: Program, place: str) -> None:
         fresh = 0 <= op.output < len(program.tensors) and op.output not in known
         _require(fresh, f"{where} field 'output'", "a tensor not computed before", op.output)
         known.add(op.output)
-        if op.kind == "conv2d":
+        if op.kind in LAYERS:
             fresh = 0 <= op.layer < len(program.layers) and op.layer not in used
             _require(fresh, f"{where} field 'layer'", "a layer of its own", op.layer)
             used.add(op.layer)
             layer, source = program.layers[op.layer], program.tensors[op.inputs[0]]
+            kind = LAYERS[layer.binary]
+            _require(op.kind == kind, f"{where} field 'kind'", f"{kind} of {layer.bits}-bit weights", op.kind)
             _require(layer.c_in == source.channels, where, f"{layer.c_in} input channels", source.channels)
             channels = program.tensors[op.output].channels
             _require(layer.c_out == channels, where, f"{layer.c_out} output channels", channels)
@@ -102,7 +105,7 @@ def _check_ops(program: Program, place: str) -> None:
     _require(len(used) == len(program.layers), f"{place}'", f"{len(program.layers)} layers used", len(used))
     wide = program.tensors[program.output].bits == 32
     last_kind = program.ops[-1].kind if program.ops and program.ops[-1].output == program.output else None
-    _require(not wide or last_kind == "conv2d", f"{place}/output'", "a 32-bit output from conv2d", last_kind)
+    _require(not wide or last_kind in LAYERS, f"{place}/output'", "a 32-bit output from a layer", last_kind)
 
 
 def _check_cost(program: Program, place: str) -> None:
@@ -155,8 +158,7 @@ def check_artifact(artifact: Artifact, name: str) -> None:
 
 def _check_layer_values(artifact: Artifact, layer: Layer, wide: bool, place: str) -> None:
     low, high = weight_range(layer.bits)
-    codes = artifact.constants.weights[layer.weight_slice]
-    inside = bool(np.all((codes >= low) & (codes <= high)))
+    inside = is_weight(artifact.constants.weights[layer.weight_slice], layer.bits)
     _require(inside, f"{place} 'weights/{layer.name}'", f"codes {low} to {high}", "others")
     if wide:
         return

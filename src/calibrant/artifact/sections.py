@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calibrant.artifact import recognition
 from calibrant.artifact.format import Artifact
 from calibrant.core import nibbles
-from calibrant.core.dtype import pack, unpack, weight_range
+from calibrant.core.dtype import is_weight, pack, unpack, weight_range
 from calibrant.core.errors import ManifestError
 from calibrant.core.program import Constants, Program
 from calibrant.core.statistics import Coreset, FeatureStatistics, Feedback, PreActivations, Preprocess
@@ -70,8 +70,8 @@ def arrays_of(artifact: Artifact) -> dict[str, NDArray[Any]]:
     packed: dict[str, NDArray[Any]] = {}
     for layer in artifact.program.layers:
         codes = constants.weights[layer.weight_slice]
-        low, high = weight_range(layer.bits)
-        if codes.size and not low <= int(codes.min()) <= int(codes.max()) <= high:
+        if codes.size and not is_weight(codes, layer.bits):
+            low, high = weight_range(layer.bits)
             raise ManifestError(
                 f"layer {layer.name!r}: expected codes {low} to {high}, got {codes.min()}..{codes.max()}"
             )

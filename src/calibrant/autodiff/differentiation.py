@@ -63,6 +63,9 @@ class _Differentiation:
 
     def __init__(self, program: Program, constants: Constants, scheme: Scheme, head: str) -> None:
         self.program, self.real_head = program, head == "float32"
+        signs = next((tensor.name for tensor in program.tensors if tensor.bits == 1), None)
+        if signs is not None:
+            raise ModelError(f"tensor '{signs}': expected codes, got signs, which no training step passes")
         self.buffers = [
             Buffer(t.name, t.height, t.width, t.channels, "int8" if t.bits == 8 else "int32", t.scale, t.zero_point)
             for t in program.tensors

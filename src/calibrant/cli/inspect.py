@@ -9,6 +9,8 @@ from typing import Any
 from calibrant.artifact import Artifact, Summary, read, summary
 from calibrant.cli.console import emit, out, plain, size, table
 from calibrant.cli.options import ArtifactPath, Json, Verify
+from calibrant.core.program import Op, Program
+from calibrant.engine import variants
 
 CONTENTS = {
     "weights": "packed at their bits",
@@ -75,7 +77,12 @@ def _facts(held: Artifact) -> dict[str, Any]:
         "arena_bytes": program.arena_bytes,
         "coreset": len(held.coreset.y),
         "coreset_bits": held.coreset.bits,
-        "layers": [plain(layer) | {"bytes": _packed(layer.weight_count, layer.bits)} for layer in program.layers],
+        "layers": [
+            plain(layer)
+            | {"bytes": _packed(layer.weight_count, layer.bits), "kernel": op.kind, "why": _why(program, op)}
+            for layer, op in zip(program.layers, _ops(program), strict=True)
+        ],
+        "variant": variants()[-1],
         "ops": [op.kind for op in program.ops],
         "settings": held.settings,
         "thresholds": held.thresholds,
@@ -111,13 +118,33 @@ def _model(path: Path, held: Artifact, file: Summary, verify: Path | None) -> No
 
 
 def _layers(held: Artifact) -> None:
-    rows = table("layer", "out x h x w x in", "bits", "weights", "bytes", title="Layers")
-    for layer in held.program.layers:
+    title = f"Layers, and what runs them here ({variants()[-1]})"
+    rows = table("layer", "kernel", "why", "out x h x w x in", "bits", "weights", "bytes", title=title, left=3)
+    for layer, op in zip(held.program.layers, _ops(held.program), strict=True):
         shape = " x ".join(map(str, layer.weight_shape))
         packed = _packed(layer.weight_count, layer.bits)
-        rows.add_row(layer.name, shape, str(layer.bits), f"{layer.weight_count:,}", f"{packed:,}")
+        cells = (layer.name, op.kind, _why(held.program, op), shape, str(layer.bits))
+        rows.add_row(*cells, f"{layer.weight_count:,}", f"{packed:,}")
     out.print(rows)
     out.print()
+
+
+def _ops(program: Program) -> list[Op]:
+    """The op of each layer."""
+    return sorted((op for op in program.ops if op.layer >= 0), key=lambda op: op.layer)
+
+
+def _why(program: Program, op: Op) -> str:
+    """Why a layer is not binary, or why a binary one gives what it does."""
+    binary = program.layers[op.layer].binary
+    if op.output == program.output:
+        return "gives the scores"
+    if not binary:
+        return "reads the input" if op.inputs[0] == program.input else "as the model has it"
+    if program.tensors[op.output].bits == 1:
+        return "gives signs"
+    readers = dict.fromkeys(reader.kind for reader in program.ops if op.output in reader.inputs)
+    return f"gives codes, for {' and '.join(readers)}"
 
 
 def _bytes(groups: Mapping[str, int]) -> None:

@@ -12,10 +12,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+SIGN_WORD = 32  # signs in a word
+
+
+def sign_words(channels: int) -> int:
+    """32-bit words that the signs of one position take.
+
+    Examples
+    --------
+    >>> sign_words(32), sign_words(33)
+    (1, 2)
+    """
+    return -(-channels // SIGN_WORD)
+
 
 @dataclass(frozen=True)
 class Tensor:
-    """One activation of a program. `bits` 8: int8 codes; 32: raw int32 accumulators (logits only)."""
+    """One activation of a program.
+
+    `bits` 8: int8 codes; 32: raw int32 accumulators (logits only); 1: signs, one bit a channel, set for -1, each
+    position's channels in 32-bit words of its own, whose surplus bits are 0.
+    """
 
     name: str
     height: int
@@ -33,9 +50,15 @@ class Tensor:
         return self.height * self.width * self.channels
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of positions."""
+        position = 4 * sign_words(self.channels) if self.bits == 1 else self.channels * self.bits // 8
+        return self.width * position
+
+    @property
     def nbytes(self) -> int:
         """Bytes per sample in the arena."""
-        return self.elements * self.bits // 8
+        return self.height * self.row_bytes
 
 
 @dataclass(frozen=True)
@@ -59,7 +82,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Layer:
-    """A weighted layer's place in the flat constant arrays.
+    """A weighted layer's place in the flat constant arrays. `bits` are those of its weights; 1: a binary layer.
 
     Weights are int8[c_out, kernel_h, kernel_w, c_in / groups] at `weight_offset` in `Constants.weights`; bias,
     multiplier, shift and weight scale are [c_out] at `channel_offset`; its input has `c_in` channels at
@@ -76,6 +99,11 @@ class Layer:
     weight_offset: int
     channel_offset: int
     pooled_offset: int
+
+    @property
+    def binary(self) -> bool:
+        """Whether weights and inputs are signs: today's updaters leave such a layer as it is."""
+        return self.bits == 1
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
@@ -118,6 +146,11 @@ class Program:
     output: int
     offsets: tuple[int, ...]
     arena_bytes: int
+
+    @property
+    def adaptable(self) -> tuple[int, ...]:
+        """Numbers of the layers that updaters may change: all but binary ones."""
+        return tuple(number for number, layer in enumerate(self.layers) if not layer.binary)
 
     @property
     def channel_count(self) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from calibrant.core.program import Tensor
+from calibrant.core.program import Tensor, sign_words
 
 SLACK_BYTES = 128  # aligning the copy to 64 bytes, and vector loads that end past its last value
 
 
 def scratch_bytes(kind: str, source: Tensor, output: Tensor, attrs: Mapping[str, int]) -> int:
-    """Scratch an op needs in the arena: a padded int16 copy of one group's input for conv2d, nothing for others.
+    """Scratch an op needs in the arena: a padded int16 copy of one group's input for conv2d, of all signs for
+    binary_conv2d, nothing for others.
 
     Equal to `cal_scratch_bytes` in C, which refuses a program that grants less.
 
@@ -30,10 +31,12 @@ def scratch_bytes(kind: str, source: Tensor, output: Tensor, attrs: Mapping[str,
     >>> scratch_bytes("conv2d", x, y, same), scratch_bytes("add", x, y, {})
     (11738, 0)
     """
-    if kind != "conv2d":
+    if kind not in ("conv2d", "binary_conv2d"):
         return 0
     rows = (output.height - 1) * attrs["stride_h"] + (attrs["kernel_h"] - 1) * attrs["dilation_h"] + 1
     columns = (output.width - 1) * attrs["stride_w"] + (attrs["kernel_w"] - 1) * attrs["dilation_w"] + 1
+    if kind == "binary_conv2d":
+        return 4 * rows * columns * sign_words(source.channels) + SLACK_BYTES
     depthwise = attrs["groups"] == source.channels == output.channels
     channels = source.channels if depthwise else source.channels // attrs["groups"]
     return 2 * rows * columns * channels + SLACK_BYTES

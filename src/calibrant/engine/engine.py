@@ -188,16 +188,17 @@ class Engine:
         ----------
         x : int8[N, height, width, channels]
         layers : collection of int, optional
-            Numbers of weighted layers; without, all but the last.
+            Numbers of weighted layers; without, all but the last and binary ones.
 
         Raises
         ------
         PlanError
-            There is no such layer, or its output is of 32 bits: raw accumulators, which nothing requantizes.
+            There is no such layer, or its output is not of 8 bits: accumulators or signs, which nothing requantizes.
         """
         rows, program = self._rows(x), self.program
         wanted = np.zeros(len(program.layers), np.uint8)
-        for layer in range(len(program.layers) - 1) if layers is None else layers:
+        usual = set(program.adaptable) - {len(program.layers) - 1}
+        for layer in usual if layers is None else layers:
             if not 0 <= layer < len(program.layers):
                 raise PlanError(f"moments: expected a layer of 0 to {len(program.layers) - 1}, got {layer}")
             wanted[layer] = 1

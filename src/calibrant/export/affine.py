@@ -16,7 +16,7 @@ from calibrant.artifact.write import content_hash
 from calibrant.core.errors import DataError
 from calibrant.core.fixedpoint import MAX_SHIFT
 from calibrant.core.program import Op, Program
-from calibrant.export import model, slots, sources, tables
+from calibrant.export import model, signs, slots, sources, tables
 from calibrant.export.boards import Board
 from calibrant.export.records import record_bytes
 from calibrant.export.report import IMAGE_ALIGNMENT, aligned
@@ -64,6 +64,7 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     for name in ("block", "scheme", "batch"):
         if getattr(options, name) is not None:
             raise DataError(f"--{name}: a firmware that corrects has no use for it; leave it out")
+    signs.refuse(artifact.program, "affine")
     AffineCorrection.of(artifact)  # refuses an artifact without home
     if len(artifact.program.layers) < 2:
         raise DataError("--updater affine: expected two layers or more, for the last is not corrected; got one")

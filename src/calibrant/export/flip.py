@@ -11,7 +11,7 @@ from calibrant.artifact import THRESHOLDS, Artifact
 from calibrant.artifact.write import content_hash
 from calibrant.core.errors import DataError
 from calibrant.core.program import Layer, Program
-from calibrant.export import model, slots, tables
+from calibrant.export import model, signs, slots, tables
 from calibrant.export.boards import Board
 from calibrant.export.records import record_bytes
 from calibrant.export.report import IMAGE_ALIGNMENT, aligned
@@ -90,11 +90,13 @@ def design(artifact: Artifact, board: Board, room: int, options: ExportOptions) 
     Raises
     ------
     DataError
-        The coreset is empty, so nothing could be verified, or something is asked for that flips have no use for.
+        The coreset is empty, so nothing could be verified, a layer is binary, or something is asked for that flips have
+        no use for.
     """
     if options.scheme is not None or options.batch is not None:
         raise DataError("--scheme, --batch: expected with --updater sparse, got --updater flip")
     require_coreset(artifact, "flip")
+    signs.refuse(artifact.program, "flip")
     program, pool = planned(artifact.program), ReplayBuffer.of(artifact.coreset)
     block = block_of(artifact, options)
     if not 0 <= block < 2**16:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calibrant import _engine
 from calibrant.artifact import Artifact
 from calibrant.core.program import Op, Program
-from calibrant.export import records, sources, tables
+from calibrant.export import records, signs, sources, tables
 from calibrant.export.report import FLASH, RAM, Block, aligned
 
 _NOT_FIELDS = frozenset({"scratch_offset", "scratch_bytes"})
@@ -77,8 +77,14 @@ def kernels(program: Program, variant: str) -> tuple[sources.Kernel, ...]:
 
 
 def define_parameters(text: Text, artifact: Artifact) -> None:
-    """Weights and biases as the artifact has them, in flash."""
-    text.constant("weights", artifact.constants.weights, "weights")
+    """Weights and biases as the artifact has them, in flash; those of binary layers are one bit each."""
+    program, constants = artifact.program, artifact.constants
+    codes = [constants.weights[layer.weight_slice] for layer in program.layers if not layer.binary]
+    if codes:
+        text.constant("weights", np.concatenate(codes), "weights")
+    packed = signs.table(program, constants)
+    if packed.size:
+        text.constant("signs", packed, "weights of binary layers")
     text.constant("bias", artifact.constants.bias, "biases")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from calibrant import _engine
 from calibrant.core.program import Program
-from calibrant.export import tables
+from calibrant.export import signs, tables
 from calibrant.export.report import aligned
 
 # What fields belong to -> field -> C expression, 0 for what stays empty.
@@ -80,10 +80,11 @@ def call(program: Program, at: int, placed: Placed) -> str:
 def of_layer(program: Program, index: int, placed: Placed) -> dict[str, object]:
     """Values of a layer."""
     layer = program.layers[index]
+    before = sum(other.weight_count for other in program.layers[:index] if not other.binary)
     return {
         "layer": f"&calibrant_layers[{index}]",
-        "weights": f"calibrant_weights + {layer.weight_offset}",
+        "weights": 0 if layer.binary else f"calibrant_weights + {before}",
         **{name: f"calibrant_{name} + {layer.channel_offset}" for name in ("bias", "multiplier", "shift")},
-        "packed": 0,  # nothing is packed
+        "packed": f"calibrant_signs + {signs.offset(program, index)}" if layer.binary else 0,  # nothing else is
         **placed.get(index, {}),
     }

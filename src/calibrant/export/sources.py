@@ -9,7 +9,7 @@ from calibrant import _engine
 from calibrant.core.errors import DataError
 from calibrant.core.program import Op, Program
 
-HEADERS = tuple(f"calibrant/{name}" for name in ("calibrant.h", "kernel.h", "bindings.def", "ops.def"))
+HEADERS = tuple(f"calibrant/{name}" for name in ("calibrant.h", "kernel.h", "binary.h", "bindings.def", "ops.def"))
 REFERENCE = "ref"
 KERNELS = dict(zip(_engine.KINDS, _engine.OP_KERNELS, strict=True))  # the kernel that runs each kind of op
 

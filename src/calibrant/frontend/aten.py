@@ -15,7 +15,8 @@ from calibrant.ops.move import CONCAT_INPUTS
 Handler = Callable[[Builder, fx.Node], str]
 LAYERS = (
     "Conv1d, Conv2d, Linear, BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, clamp, MaxPool, AvgPool, "
-    "AdaptiveAvgPool, AdaptiveMaxPool, add, cat, mean, amax, Flatten, Dropout"
+    "AdaptiveAvgPool, AdaptiveMaxPool, add, cat, mean, amax, Flatten, Dropout, "
+    "and BinaryConv1d, BinaryConv2d, BinaryLinear of calibrant.nn"
 )
 
 
@@ -29,7 +30,7 @@ def _series(node: fx.Node) -> bool:
     return isinstance(source, fx.Node) and len(torch_sizes(source)) == 3
 
 
-def _pair(node: fx.Node, given: Any, series_height: int) -> tuple[int, int]:
+def pair(node: fx.Node, given: Any, series_height: int) -> tuple[int, int]:
     """A torch size argument as (height, width); `series_height` is what a series has along its height of 1."""
     sizes = [given] if isinstance(given, int) else list(given)
     if _series(node):
@@ -43,11 +44,13 @@ def _source(b: Builder, node: fx.Node) -> fx.Node:
     return node.all_input_nodes[0]
 
 
-def _geometry(**pairs: tuple[int, int]) -> dict[str, int]:
+def geometry(**pairs: tuple[int, int]) -> dict[str, int]:
+    """Attributes of pairs of height and width."""
     return {f"{name}_{axis}": pair[i] for name, pair in pairs.items() for i, axis in enumerate("hw")}
 
 
-def _padding(top_left: tuple[int, int], bottom_right: tuple[int, int]) -> dict[str, int]:
+def paddings(top_left: tuple[int, int], bottom_right: tuple[int, int]) -> dict[str, int]:
+    """Attributes of padding."""
     (top, left), (bottom, right) = top_left, bottom_right
     return {"pad_top": top, "pad_bottom": bottom, "pad_left": left, "pad_right": right}
 
@@ -57,16 +60,16 @@ def _emit_conv(b: Builder, node: fx.Node, padding: Any, dilation: Any, groups: i
     weight = weight[:, :, None, :] if weight.ndim == 3 else weight
     bias_node = _argument(node, 2, "bias")
     bias = np.zeros(weight.shape[0], np.float32) if bias_node is None else b.constant(node, bias_node, "bias")
-    stride, spread = _pair(node, _argument(node, 3, "stride", 1), 1), _pair(node, dilation, 1)
+    stride, spread = pair(node, _argument(node, 3, "stride", 1), 1), pair(node, dilation, 1)
     if padding == "same":
         totals = [d * (k - 1) for d, k in zip(spread, weight.shape[2:], strict=True)]
         before = (totals[0] // 2, totals[1] // 2)  # torch puts the odd position at the end
         after = (totals[0] - before[0], totals[1] - before[1])
     else:
-        before = after = (0, 0) if padding == "valid" else _pair(node, padding, 0)
+        before = after = (0, 0) if padding == "valid" else pair(node, padding, 0)
     value, extra = b.padded_activation(node, node.args[0])
-    pads = {side: n + extra.get(side, 0) for side, n in _padding(before, after).items()}
-    attrs = {**_geometry(stride=stride, dilation=spread), **pads, "groups": groups}
+    pads = {side: n + extra.get(side, 0) for side, n in paddings(before, after).items()}
+    attrs = {**geometry(stride=stride, dilation=spread), **pads, "groups": groups}
     return b.emit(node, "conv2d", (value,), attrs, {"weight": weight, "bias": bias})
 
 
@@ -91,7 +94,7 @@ def _emit_padding(b: Builder, node: fx.Node, mode: str, fill: Any) -> str:
     plane = len(b.shape(value)) == 3 and not _series(node) and len(widths) <= 4
     if min(widths) < 0 or not (along_series or plane):
         raise b.refusal(node, f"expected padding of time (or height and width), not negative, got {widths}")
-    b.padding[node] = _padding((top, left), (bottom, right))
+    b.padding[node] = paddings((top, left), (bottom, right))
     return value
 
 
@@ -180,9 +183,9 @@ def _emit_clamp(b: Builder, node: fx.Node, low: Any, high: Any) -> str:
 
 def _pool_windows(b: Builder, node: fx.Node, ceil_mode: bool, dilation: Any = 1) -> dict[str, int]:
     """Window attributes of a pool; `ceil_mode` becomes extra padding at the bottom and right."""
-    kernel, padding = _pair(node, node.args[1], 1), _pair(node, _argument(node, 3, "padding", 0), 0)
-    stride = _pair(node, _argument(node, 2, "stride") or list(kernel if not _series(node) else kernel[1:]), 1)
-    spread = _pair(node, dilation, 1)
+    kernel, padding = pair(node, node.args[1], 1), pair(node, _argument(node, 3, "padding", 0), 0)
+    stride = pair(node, _argument(node, 2, "stride") or list(kernel if not _series(node) else kernel[1:]), 1)
+    spread = pair(node, dilation, 1)
     size = b.shape(b.activation(node, node.args[0]))[1:]
     after = list(padding)
     for i in range(2 if ceil_mode else 0):
@@ -191,13 +194,13 @@ def _pool_windows(b: Builder, node: fx.Node, ceil_mode: bool, dilation: Any = 1)
         if (outputs - 1) * stride[i] >= size[i] + padding[i]:
             outputs -= 1  # torch drops a window that starts in the padding at the end
         after[i] = max(padding[i], (outputs - 1) * stride[i] + reach - size[i] - padding[i])
-    return {**_geometry(kernel=kernel, stride=stride), **_padding(padding, (after[0], after[1]))}
+    return {**geometry(kernel=kernel, stride=stride), **paddings(padding, (after[0], after[1]))}
 
 
 def _max_pool(b: Builder, node: fx.Node) -> str:
     dilation = _argument(node, 4, "dilation", 1)
     attrs = _pool_windows(b, node, bool(_argument(node, 5, "ceil_mode", False)), dilation)
-    attrs.update(_geometry(dilation=_pair(node, dilation, 1)))
+    attrs.update(geometry(dilation=pair(node, dilation, 1)))
     return b.emit(node, "max_pool2d", (b.activation(node, node.args[0]),), attrs)
 
 
@@ -234,7 +237,7 @@ def _adaptive_max_pool(b: Builder, node: fx.Node) -> str:
     if size[0] % outputs[0] or size[1] % outputs[1]:
         raise b.refusal(node, f"expected an output size that divides the input's {list(size)}, got {list(outputs)}")
     kernel = (size[0] // outputs[0], size[1] // outputs[1])
-    return b.emit(node, "max_pool2d", (value,), _geometry(kernel=kernel, stride=kernel))
+    return b.emit(node, "max_pool2d", (value,), geometry(kernel=kernel, stride=kernel))
 
 
 def _add(b: Builder, node: fx.Node) -> str:
@@ -279,7 +282,7 @@ def _maximum(b: Builder, node: fx.Node) -> str:
     """amax and max.dim over the whole map."""
     value = _reduced(b, node)
     _, height, width = b.shape(value)
-    pooled = b.emit(node, "max_pool2d", (value,), _geometry(kernel=(height, width)))
+    pooled = b.emit(node, "max_pool2d", (value,), geometry(kernel=(height, width)))
     return b.emit(node, "flatten", (pooled,)) if len(torch_sizes(node)) == 2 else pooled
 
 

@@ -18,6 +18,7 @@ from calibrant.ops import SCHEMAS
 from calibrant.ops.schema import Shape
 
 INPUT = "input"
+LEAVES = ("torch.nn.modules.", "calibrant.nn.")  # modules that are layers
 INSTEAD = {
     "gelu": "nn.ReLU or nn.ReLU6",
     "silu": "nn.ReLU or nn.ReLU6",
@@ -85,10 +86,14 @@ class Builder:
         inputs: tuple[str, ...],
         attrs: Mapping[str, Any] | None = None,
         params: Mapping[str, NDArray[np.float32]] | None = None,
+        whole: bool = True,
     ) -> str:
-        """Append a node for the torch node `node`; returns the name of its output value."""
+        """Append a node for the torch node `node`; returns the name of its output value.
+
+        A node that is the `whole` of a layer has the layer's name.
+        """
         path, kind = place(node)
-        leaf = kind.startswith("torch.nn.modules.") or not path
+        leaf = (whole and kind.startswith(LEAVES)) or not path
         name = self._unique((path or op) if leaf else f"{path}.{op}")
         made = Node(op, name, inputs, name, SCHEMAS[op].complete(**(attrs or {})), params or {}, path)
         self._values[name] = Value(name, infer_shape(made, SCHEMAS[op], self._values))

@@ -13,12 +13,14 @@ from torch.export import Dim, ExportedProgram
 
 from calibrant.core.errors import ModelError
 from calibrant.core.limits import LIMITS
-from calibrant.frontend.aten import HANDLERS, LAYERS
+from calibrant.frontend import aten, signs
 from calibrant.frontend.builder import Builder, operator_name
 from calibrant.graph.graph import Graph
 from calibrant.graph.verify import verify
 
 MAX_CONSTANT = LIMITS["constant"].most
+ROWS = aten.HANDLERS | signs.HANDLERS
+
 # What tracing raises for control flow on data, shapes that do not fit, and calls that it cannot follow.
 EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 
@@ -135,7 +137,7 @@ def _silent() -> Iterator[None]:
 
 
 def _walk(exported: ExportedProgram) -> Graph:
-    builder, signature = Builder(LAYERS), exported.graph_signature
+    builder, signature = Builder(aten.LAYERS), exported.graph_signature
     stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = signature.inputs_to_lifted_tensor_constants
     for node in exported.graph.nodes:
@@ -159,7 +161,7 @@ def _convert(builder: Builder, node: fx.Node) -> None:
     if not any(source in builder.names for source in node.all_input_nodes):
         builder.constants[node] = _fold(builder, node)
         return
-    handler = HANDLERS.get(operator_name(node))
+    handler = ROWS.get(operator_name(node))
     if handler is None:
         raise builder.unsupported(node)
     value = handler(builder, node)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from calibrant.core.dtype import WEIGHT_BITS, weight_range
+from calibrant.core.dtype import WEIGHT_BITS, is_weight, weight_range
 from calibrant.core.errors import ModelError
 from calibrant.core.qparams import QParams
 from calibrant.graph.graph import Graph, Node, Value
 from calibrant.ops import SCHEMAS, Schema, clamp_bounds
+from calibrant.ops.binary import SIGNS
 from calibrant.ops.schema import Shape
 
 STAGES = ("float", "folded", "annotated", "integer")
@@ -150,14 +151,22 @@ def _check_quantization(graph: Graph, node: Node) -> None:
     raw = node.attrs.get("output_bits", 8) == ACCUMULATOR_BITS
     if SCHEMAS[node.op].weighted:
         _check_weights(graph, node)
-        if node.attrs.get("output_bits", 8) not in (8, ACCUMULATOR_BITS):
-            raise ModelError(f"{_label(node)}: output_bits: expected 8 or 32, got {node.attrs['output_bits']}")
+        allowed = (1, 8, ACCUMULATOR_BITS) if SCHEMAS[node.op].binary else (8, ACCUMULATOR_BITS)
+        if node.attrs.get("output_bits", 8) not in allowed:
+            expected = " or ".join(map(str, allowed))
+            raise ModelError(f"{_label(node)}: output_bits: expected {expected}, got {node.attrs['output_bits']}")
         if raw and (node.output != graph.output or clamp_bounds(node.attrs) != (-math.inf, math.inf)):
             raise ModelError(f"{_label(node)}: 32-bit output: expected the graph's unclamped output")
     inputs = [_checked_qparams(graph.values[name]) for name in node.inputs]
+    if SCHEMAS[node.op].binary and inputs != [SIGNS]:
+        raise ModelError(f"{_label(node)}: expected an input of signs, got {inputs[0]}")
+    if SIGNS in inputs and not SCHEMAS[node.op].binary and node.op != "flatten":
+        raise ModelError(f"{_label(node)}: expected inputs of codes, got signs, which only binary layers read")
     if raw:
         return
     output = _checked_qparams(graph.values[node.output])
+    if node.attrs.get("output_bits") == 1 and (output != SIGNS or node.output == graph.output):
+        raise ModelError(f"{_label(node)}: 1-bit output: expected signs that a node reads, got {output}")
     if SCHEMAS[node.op].keeps_qparams and (inputs[0].scale, inputs[0].zero_point) != (output.scale, output.zero_point):
         raise ModelError(
             f"{_label(node)}: expected its input's scale and zero point {inputs[0].scale}, {inputs[0].zero_point}, "
@@ -166,16 +175,18 @@ def _check_quantization(graph: Graph, node: Node) -> None:
 
 
 def _check_weights(graph: Graph, node: Node) -> None:
-    bits, scale, weight = node.attrs.get("weight_bits"), node.params["weight_scale"], node.params["weight"]
-    if bits not in WEIGHT_BITS:
-        raise ModelError(f"{_label(node)}: weight_bits: expected one of {WEIGHT_BITS}, got {bits}")
+    scale, weight = node.params["weight_scale"], node.params["weight"]
+    bits = int(node.attrs.get("weight_bits", 0))
+    allowed = (1,) if SCHEMAS[node.op].binary else WEIGHT_BITS
+    if bits not in allowed:
+        raise ModelError(f"{_label(node)}: weight_bits: expected one of {allowed}, got {bits}")
     if scale.shape != weight.shape[:1] or not (scale > 0).all():
         raise ModelError(
             f"{_label(node)}: weight_scale: expected {weight.shape[0]} positive scales, got {list(scale.shape)} "
             f"from {float(scale.min(initial=np.inf))}"
         )
     low, high = weight_range(bits)
-    if graph.stage == "integer" and (weight.min() < low or weight.max() > high):
+    if graph.stage == "integer" and not is_weight(weight, bits):
         found = f"{weight.min()} to {weight.max()}"
         raise ModelError(f"{_label(node)}: {bits}-bit weights: expected {low} to {high}, got {found}")
 

@@ -10,12 +10,12 @@ Examples
 True
 """
 
-from calibrant.ops import conv, linear, move, pointwise, pool
+from calibrant.ops import binary, conv, linear, move, pointwise, pool
 from calibrant.ops.clamp import clamp_bounds, clamp_codes
 from calibrant.ops.kind import Gradient, OpKind
 from calibrant.ops.schema import Attr, Schema, kinds, table
 
-SCHEMAS = table((conv.SCHEMAS, linear.SCHEMAS, pool.SCHEMAS, pointwise.SCHEMAS, move.SCHEMAS))
+SCHEMAS = table((conv.SCHEMAS, linear.SCHEMAS, pool.SCHEMAS, pointwise.SCHEMAS, move.SCHEMAS, binary.SCHEMAS))
 KINDS = kinds(SCHEMAS.values())
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Gradient",
     "OpKind",
     "Schema",
+    "binary",
     "clamp_bounds",
     "clamp_codes",
     "conv",

@@ -55,10 +55,10 @@ def finish(
     return saturate(scaled + output.zero_point, attrs, output)
 
 
-def _convolve(x: NDArray[Any], weight: NDArray[Any], attrs: Attrs) -> NDArray[Any]:
-    """Sums of products without bias, in the type of `x` (a float type: BLAS); `x` is padded with 0."""
-    groups, (c_out, c_in, kernel_h, kernel_w) = attrs["groups"], weight.shape
-    view = windows(x, (kernel_h, kernel_w), attrs, 0)
+def convolve(x: NDArray[Any], weight: NDArray[Any], attrs: Attrs, fill: float = 0) -> NDArray[Any]:
+    """Sums of products without bias, in the type of `x` (a float type: BLAS); `x` is padded with `fill`."""
+    groups, (c_out, c_in, kernel_h, kernel_w) = attrs.get("groups", 1), weight.shape
+    view = windows(x, (kernel_h, kernel_w), attrs, fill)
     n, _, out_h, out_w = view.shape[:4]
     taps = c_in * kernel_h * kernel_w
     rows = weight.reshape(groups, c_out // groups, taps).astype(x.dtype)
@@ -72,9 +72,10 @@ def _convolve(x: NDArray[Any], weight: NDArray[Any], attrs: Attrs) -> NDArray[An
     return out.reshape(n, c_out, out_h, out_w)
 
 
-def _shape(attrs: Attrs, params: Params, inputs: tuple[Shape, ...]) -> Shape:
+def convolved_shape(attrs: Attrs, params: Params, inputs: tuple[Shape, ...]) -> Shape:
+    """Shape rule of convolutions; ModelError if weight, bias and input do not fit."""
     channels, height, width = matrix_of(inputs[0])
-    weight, bias, groups = params["weight"].shape, params["bias"].shape, attrs["groups"]
+    weight, bias, groups = params["weight"].shape, params["bias"].shape, attrs.get("groups", 1)
     if len(weight) != 4 or 0 in weight:
         raise ModelError(f"weight: expected [c_out, c_in/groups, kernel_h, kernel_w], got shape {list(weight)}")
     if weight[1] * groups != channels or weight[0] % groups:
@@ -85,7 +86,7 @@ def _shape(attrs: Attrs, params: Params, inputs: tuple[Shape, ...]) -> Shape:
 
 
 def _float(attrs: Attrs, params: Params, inputs: Arrays) -> NDArray[np.float32]:
-    acc = _convolve(inputs[0].astype(np.float32, copy=False), params["weight"], attrs)
+    acc = convolve(inputs[0].astype(np.float32, copy=False), params["weight"], attrs)
     return clamp_real(attrs, acc + params["bias"].reshape(-1, 1, 1))
 
 
@@ -94,7 +95,7 @@ def _integer(
 ) -> NDArray[Any]:
     x = inputs[0].astype(np.int64) - input_qparams[0].zero_point
     # Every partial sum is an integer below 2^53, so float64 BLAS is exact in any order, and far faster than int64.
-    acc = _convolve(x.astype(np.float64), params["weight"], attrs).astype(np.int64)
+    acc = convolve(x.astype(np.float64), params["weight"], attrs).astype(np.int64)
     acc += params["bias"].astype(np.int64).reshape(-1, 1, 1)
     return finish(acc, attrs, params, input_qparams[0].scale, qparams)
 
@@ -119,7 +120,7 @@ CONV2D = OpKind("conv2d", _lowering, gradient=Gradient("conv2d_grad"), propagati
 SCHEMAS = (
     Schema(
         "conv2d",
-        _shape,
+        convolved_shape,
         _float,
         _integer,
         attrs={**STRIDE_ATTRS, **PAD_ATTRS, **DILATION_ATTRS, "groups": Attr(int, 1, 1), **WEIGHTED_ATTRS},

@@ -14,7 +14,8 @@ from calibrant.ops.conv import CONV2D, WEIGHTED_ATTRS, finish
 from calibrant.ops.schema import Arrays, Attrs, Params, Schema, Shape
 
 
-def _shape(attrs: Attrs, params: Params, inputs: tuple[Shape, ...]) -> Shape:
+def linear_shape(attrs: Attrs, params: Params, inputs: tuple[Shape, ...]) -> Shape:
+    """Shape rule of linear layers; ModelError if weight, bias and input do not fit."""
     if len(inputs[0]) != 1:
         raise ModelError(f"expected a vector [features], got shape {list(inputs[0])} (flatten or average it first)")
     weight, bias = params["weight"].shape, params["bias"].shape
@@ -40,7 +41,7 @@ def _integer(
 SCHEMAS = (
     Schema(
         "linear",
-        _shape,
+        linear_shape,
         _float,
         _integer,
         attrs=WEIGHTED_ATTRS,

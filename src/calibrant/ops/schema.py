@@ -76,6 +76,11 @@ class Schema:
         return "weight" in self.params
 
     @property
+    def binary(self) -> bool:
+        """Whether nodes become layers of signs."""
+        return self.quantization == "binary"
+
+    @property
     def clamps(self) -> bool:
         """Whether nodes can carry a clamp on their output."""
         return "clamp_low" in self.attrs

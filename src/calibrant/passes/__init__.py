@@ -18,6 +18,7 @@ from calibrant.passes.drop_dead import drop_dead
 from calibrant.passes.drop_identity import drop_identity
 from calibrant.passes.fold_batchnorm import fold_batchnorm
 from calibrant.passes.fuse_clamp import fuse_clamp
+from calibrant.passes.fuse_sign import fuse_sign
 from calibrant.passes.merge_flatten import merge_flatten
 from calibrant.passes.name_values import name_values
 
@@ -26,6 +27,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_batchnorm,
     fuse_clamp,
     merge_flatten,
+    fuse_sign,
     drop_dead,
     name_values,
 )

@@ -44,7 +44,7 @@ def _into_producers(graph: Graph, value: str, scale: Vector, offset: Vector) -> 
     node = graph.producer(value)
     if node is None or uses(graph, value) != 1 or clamp_bounds(node.attrs) != (-math.inf, math.inf):
         return None
-    if node.op in ("conv2d", "linear"):
+    if SCHEMAS[node.op].weighted:
         weight = node.params["weight"] * scale.reshape(-1, *[1] * (node.params["weight"].ndim - 1))
         bias = node.params["bias"] * scale + offset
         return {node.name: _with_weights(node, weight, bias)}

@@ -38,7 +38,7 @@ def pre_activations(
     Returns
     -------
     PreActivations
-        Of all layers but the last; by class where `cheap` says so.
+        Of all layers but the last and binary ones, whose moments are 0; by class where `cheap` says so.
     """
     channels = engine.program.channel_count
     sums = np.zeros((classes, 2, channels), object)  # Python's integers: no number of samples is too many

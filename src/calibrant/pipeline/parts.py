@@ -209,12 +209,17 @@ def usual_settings(form: str, steps: int | None, bits: int, weight: float = _USU
 
 
 def weight_size(program: Program, constants: Constants) -> float:
-    """Root mean square, in reals, of that layer's weights which the median weight belongs to, small layers first."""
+    """Root mean square, in reals, of that layer's weights which the median weight belongs to, small layers first.
+
+    Binary layers, which nobody moves, do not count; where all are, it is the usual one.
+    """
     sizes = []
-    for layer in program.layers:
+    for layer in (program.layers[number] for number in program.adaptable):
         codes = constants.weights[layer.weight_slice].reshape(layer.c_out, -1).astype(np.float64)
         reals = codes * constants.scale[layer.channel_slice][:, None]
         sizes.append((float(np.sqrt(np.mean(reals**2))), layer.weight_count))
+    if not sizes:
+        return _USUAL_WEIGHT
     sizes.sort()
     before = np.cumsum([count for _, count in sizes])
     return sizes[int(np.searchsorted(before, before[-1] / 2))][0]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from calibrant.core.errors import PlanError
-from calibrant.core.program import Program
+from calibrant.core.program import Program, Tensor
 
 ALIGNMENT = 64
 Place = tuple[str, int, int]  # what lies there, offset, bytes
@@ -74,7 +74,7 @@ def _check_views(program: Program) -> None:
         if not same or tensor.row < 0 or tensor.row + tensor.height > whole.height:
             raise PlanError(f"tensor '{tensor.name}': expected rows that '{whole.name}' has, got {tensor.height} of "
                             f"{tensor.width} x {tensor.channels} at row {tensor.row}")  # fmt: skip
-        start = program.offsets[tensor.parent] + tensor.row * tensor.width * tensor.channels * tensor.bits // 8
+        start = program.offsets[tensor.parent] + tensor.row * (_bytes(tensor) // tensor.height)
         if offset != start:
             raise PlanError(
                 f"tensor '{tensor.name}': expected row {tensor.row} of '{whole.name}' at {start}, got {offset}"
@@ -101,10 +101,15 @@ def _check_order(program: Program) -> None:
 def _places(program: Program) -> Iterator[Place]:
     """Where all tensors, then the scratch of all ops lie."""
     for tensor, offset in zip(program.tensors, program.offsets, strict=True):
-        size = tensor.height * tensor.width * tensor.channels * (4 if tensor.bits == 32 else 1)
-        yield f"tensor '{tensor.name}'", offset, size
+        yield f"tensor '{tensor.name}'", offset, _bytes(tensor)
     for at, op in enumerate(program.ops):
         yield f"scratch of op {at} ({op.kind})", op.attrs.get("scratch_offset", 0), op.attrs.get("scratch_bytes", 0)
+
+
+def _bytes(tensor: Tensor) -> int:
+    """Counted anew: the checker shares no code with what it checks."""
+    position = (tensor.channels + 31) // 32 * 4 if tensor.bits == 1 else tensor.channels * tensor.bits // 8
+    return tensor.height * tensor.width * position
 
 
 def _check_places(program: Program, places: list[Place], alignment: int) -> None:

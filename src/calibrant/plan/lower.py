@@ -13,11 +13,13 @@ from calibrant.core.scratch import scratch_bytes
 from calibrant.graph.graph import Graph, Node
 from calibrant.graph.verify import verify
 from calibrant.ops import SCHEMAS, OpKind, clamp_codes
+from calibrant.ops.binary import UNIT
 from calibrant.ops.conv import multipliers
 from calibrant.plan.arena import place
 from calibrant.plan.check import check
 
 CODES = (-128, 127)
+LINEAR = {"linear", "binary_linear"}
 LARGEST_INPUT = 255  # |x - z_x| of any int8 code and zero point; the C library proves its bound with the same number
 ACCUMULATOR_LIMIT = 2**31
 
@@ -63,7 +65,7 @@ def lower(graph: Graph) -> tuple[Program, Constants]:
         kind, target = _kind(node), _qparams(graph, node.output)
         shapes = tuple(graph.values[name].shape for name in node.inputs)
         attrs = kind.lowering(given, shapes, tuple(_qparams(graph, name) for name in node.inputs), target)
-        low, high = CODES if output.bits == 32 else clamp_codes(node.attrs, target)
+        low, high = clamp_codes(node.attrs, target) if output.bits == 8 else CODES
         attrs |= {"clamp_low": low, "clamp_high": high, "rounding": 0, "scratch_offset": 0}
         attrs["scratch_bytes"] = scratch_bytes(kind.name, source, output, attrs)
         ops.append(Op(kind.name, tuple(ids[name] for name in node.inputs), ids[node.output], attrs, layer))
@@ -81,7 +83,6 @@ def _tensors(graph: Graph) -> tuple[list[Tensor], dict[str, int]]:
     """Tensors in order of computation, and the tensor id of every value; a flattened value is its source's tensor."""
     tensors: list[Tensor] = []
     ids: dict[str, int] = {}
-    raw = {node.output for node in graph.nodes if node.attrs.get("output_bits") == 32}
     for name in (graph.input, *(node.output for node in graph.nodes)):
         node = graph.producer(name)
         if node is not None and node.op == "flatten":
@@ -91,7 +92,8 @@ def _tensors(graph: Graph) -> tuple[list[Tensor], dict[str, int]]:
         shape, q = graph.values[name].shape, _qparams(graph, name)
         channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
         ids[name] = len(tensors)
-        tensors.append(Tensor(name, height, width, channels, q.scale, q.zero_point, 32 if name in raw else 8))
+        bits = 8 if node is None else node.attrs.get("output_bits", 8)
+        tensors.append(Tensor(name, height, width, channels, q.scale, q.zero_point, bits))
     return tensors, ids
 
 
@@ -99,7 +101,7 @@ def _check_flatten(graph: Graph, node: Node) -> None:
     """A flattened map is channels-last in memory: only a linear layer, whose columns are permuted, may read it."""
     shape = graph.values[node.inputs[0]].shape
     readers = [reader.op for reader in graph.consumers(node.output)]
-    if shape[1:] in ((), (1, 1)) or (node.output != graph.output and set(readers) == {"linear"}):
+    if shape[1:] in ((), (1, 1)) or (node.output != graph.output and set(readers) <= LINEAR):
         return
     raise ModelError(
         f"flatten '{node.name}': expected only linear layers to read a flattened map of shape {list(shape)}, got "
@@ -117,10 +119,10 @@ def _qparams(graph: Graph, name: str) -> QParams:
 def _constants(graph: Graph, node: Node, source: Tensor, output: Tensor) -> _Row:
     """Flat channels-last weights, bias, multiplier, shift and weight scale of a weighted node, its bound proved."""
     weight, bias, scale = node.params["weight"], node.params["bias"], node.params["weight_scale"]
-    if node.op == "linear":
+    if node.op in LINEAR:
         weight = weight.reshape(len(weight), source.channels, source.height, source.width)
     _prove_bound(node, weight[0].size, bias)
-    if output.bits == 32:
+    if output.bits != 8:
         multiplier, shift = np.zeros(len(weight), np.int32), np.ones(len(weight), np.int32)
     else:
         multiplier, shift = multipliers(source.scale, scale, output.scale)
@@ -129,7 +131,8 @@ def _constants(graph: Graph, node: Node, source: Tensor, output: Tensor) -> _Row
 
 def _prove_bound(node: Node, taps: int, bias: NDArray[np.int32]) -> None:
     """No accumulator of the node can leave int32, wherever flips move its weights and bias."""
-    bound = taps * weight_range(node.attrs["weight_bits"])[1] * LARGEST_INPUT
+    product = UNIT if SCHEMAS[node.op].binary else weight_range(node.attrs["weight_bits"])[1] * LARGEST_INPUT
+    bound = taps * product
     channel = int(np.abs(bias.astype(np.int64)).argmax())
     total = bound + max(abs(int(bias[channel])), BIAS_LIMIT)
     if total >= ACCUMULATOR_LIMIT:
@@ -141,7 +144,7 @@ def _prove_bound(node: Node, taps: int, bias: NDArray[np.int32]) -> None:
 
 def _layer(node: Node, source: Tensor, before: list[Layer]) -> Layer:
     shape = node.params["weight"].shape
-    kernel = (source.height, source.width) if node.op == "linear" else shape[2:]
+    kernel = (source.height, source.width) if node.op in LINEAR else shape[2:]
     return Layer(
         name=node.name,
         bits=node.attrs["weight_bits"],

@@ -84,7 +84,7 @@ def _check_buffers(training: Training, program: Program) -> None:
                             f"{offset}")  # fmt: skip
         if i < len(tensors) and tensors[i].parent >= 0:
             whole = training.offsets[tensors[i].parent]
-            row = tensors[i].row * tensors[i].width * tensors[i].channels * tensors[i].bits // 8
+            row = tensors[i].row * tensors[i].row_bytes
             if offset != whole + row:
                 raise PlanError(f"buffer '{buffer.name}': expected row {tensors[i].row} of its parent at "
                                 f"{whole + row}, got {offset}")  # fmt: skip

@@ -58,7 +58,8 @@ def finetune(
     """
     if len(x) != len(y) or len(y) == 0:
         raise DataError(f"finetune: expected as many labels as samples and at least one, got {len(x)} and {len(y)}")
-    bits = min(int(node.attrs["weight_bits"]) for node in net.graph.weighted())
+    widths = [int(node.attrs["weight_bits"]) for node in net.graph.weighted()]
+    bits = min((width for width in widths if width > 1), default=8)  # signs are not trained here
     epochs, lr = EPOCHS[bits] if epochs is None else epochs, RATE[bits] if lr is None else lr
     inputs, labels = torch.from_numpy(np.ascontiguousarray(x, np.float32)), torch.from_numpy(y.astype(np.int64))
     rng = generator(seed, "finetune")

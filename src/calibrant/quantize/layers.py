@@ -18,9 +18,10 @@ from calibrant.core.errors import ModelError
 from calibrant.core.qparams import QParams
 from calibrant.graph.graph import Graph, Node
 from calibrant.ops import SCHEMAS, clamp_bounds, clamp_codes
+from calibrant.ops.binary import ONE, UNIT, threshold_bias, thresholds
 from calibrant.ops.pool import mean_multiplier
 from calibrant.ops.schema import RealRule
-from calibrant.quantize.straight_through import divide_round, requantize, round_codes
+from calibrant.quantize.straight_through import divide_round, requantize, round_codes, sign
 
 MAX_BIAS = 2.0**31 - 256  # the largest float32 below 2^31 with room for one rounding
 Record = dict[str, tuple[Tensor, Tensor]]
@@ -39,7 +40,7 @@ class Step(nn.Module):
         if target is None:
             return  # stage `folded`: only the float form exists
         self.sources, self.target = tuple(_qparams(graph, name) for name in node.inputs), target
-        if not self.raw:
+        if node.attrs.get("output_bits", 8) == 8:
             low, high = clamp_codes(node.attrs, target)
             self.low, self.high = float(low - target.zero_point), float(high - target.zero_point)
 
@@ -70,12 +71,12 @@ class Weighted(Step):
     def __init__(self, node: Node, graph: Graph) -> None:
         super().__init__(node, graph)
         a = node.attrs
-        self.linear = node.op == "linear"
+        self.linear = node.op in ("linear", "binary_linear")
         self.weight = nn.Parameter(torch.tensor(node.params["weight"], dtype=torch.float32))
         self.bias = nn.Parameter(torch.tensor(node.params["bias"], dtype=torch.float32))
         if not self.linear:
             self.stride, self.dilation = (a["stride_h"], a["stride_w"]), (a["dilation_h"], a["dilation_w"])
-            self.groups, self.pads = int(a["groups"]), _pads(node)
+            self.groups, self.pads = int(a.get("groups", 1)), _pads(node)
         if self.sources:
             self.bits = int(a["weight_bits"])
             self.limit = float(weight_range(self.bits)[1])
@@ -118,6 +119,69 @@ class Weighted(Step):
         if top == bottom and left == right:
             return F.conv2d(x, weight, bias, self.stride, (top, left), self.dilation, self.groups)
         return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, self.stride, 0, self.dilation, self.groups)
+
+
+class Signs(Step):
+    """sign: -1 and 1; the gradient passes where the real value is at most 1 in size."""
+
+    def floating(self, inputs: list[Tensor]) -> Tensor:
+        return sign(inputs[0], 1.0)
+
+    def quantized(self, inputs: list[Tensor], record: Record | None) -> Tensor:
+        return sign(inputs[0], 1.0 / self.sources[0].scale)
+
+
+class Binary(Weighted):
+    """binary_conv2d and binary_linear: signs keep what training gave them, biases and what comes before learn on.
+
+    Where the output is signs, the bias is the threshold that decides them; its gradient is that of the real bias.
+    """
+
+    def __init__(self, node: Node, graph: Graph) -> None:
+        super().__init__(node, graph)
+        self.weight.requires_grad_(False)
+        self.bit = node.attrs.get("output_bits") == 1
+
+    def weight_codes(self) -> Tensor:
+        return torch.where(self.weight < 0, -1.0, 1.0)
+
+    def bias_codes(self) -> Tensor:
+        if not self.bit:
+            return super().bias_codes()
+        gain = self.weight.detach().abs().flatten(1)[:, 0].double().numpy()
+        depth = self.weight[0].numel()
+        _, threshold = thresholds(depth, gain, self.bias.detach().double().numpy())
+        codes = torch.from_numpy(threshold_bias(depth, threshold)).to(self.bias.dtype)
+        real = self.bias / self.bias_scale
+        return codes + (real - real.detach())
+
+    def quantized(self, inputs: list[Tensor], record: Record | None) -> Tensor:
+        if not self.bit:
+            return super().quantized(inputs, record)
+        z = self.pre_activation(inputs[0], codes=True)
+        if record is not None:
+            if z.requires_grad:
+                z.retain_grad()
+            record[self.name] = z, torch.ones_like(z, dtype=torch.bool)
+        return sign(z, 1.0)
+
+    def floating(self, inputs: list[Tensor]) -> Tensor:
+        y = super().floating(inputs)
+        return sign(y, 1.0) if self.bit else y
+
+    def pre_activation(self, x: Tensor, codes: bool) -> Tensor:
+        if not codes:
+            return super().pre_activation(x, codes)
+        products = self._multiply(x, self.weight_codes(), torch.zeros_like(self.bias))
+        acc = UNIT * products + per_channel(self.bias_codes(), products, 1)
+        return acc * per_channel(self.bias_scale, acc, 1)
+
+    def _multiply(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if self.linear:
+            return F.linear(x, weight, bias)
+        top, bottom, left, right = self.pads
+        padded = F.pad(x, (left, right, top, bottom), value=ONE)
+        return F.conv2d(padded, weight, bias, self.stride, 0, self.dilation)
 
 
 class MaxPool(Step):
@@ -254,6 +318,8 @@ class Elementwise(Step):
 # by the name that rows of `ops` give under `quantization`
 STEPS: dict[str, type[Step]] = {
     "weighted": Weighted,
+    "binary": Binary,
+    "sign": Signs,
     "max_pool2d": MaxPool,
     "avg_pool2d": AvgPool,
     "adaptive_avg_pool2d": AdaptiveAvgPool,

@@ -16,9 +16,11 @@ from calibrant.core.qparams import QParams
 from calibrant.graph.graph import Graph, Node, Value
 from calibrant.graph.verify import verify
 from calibrant.ops import SCHEMAS, clamp_bounds
+from calibrant.ops.binary import SIGNS, UNIT
 
 CLIP_RATIOS = np.linspace(0.1, 1.0, 73)
 MIN_SCALE = 1e-8  # of a channel of zeros; in layers of tiny weights less, see `_least_scale`
+MAX_BINARY_BIAS_CODE = 2**29  # of a channel whose weights are worth next to nothing
 MAX_BIAS_CODE = 2**23  # float32 training code holds bias codes exactly; far from the int32 accumulator's bound
 INT32 = (-(2**31), 2**31 - 1)
 
@@ -92,6 +94,8 @@ def annotate(
         if raw:
             # All channels share the factor s_x; the weight scale of each channel completes it.
             values[node.output] = replace(value, qparams=QParams(source.scale, 0, *INT32))
+        elif node.attrs.get("output_bits") == 1:
+            values[node.output] = replace(value, qparams=SIGNS)
         elif SCHEMAS[node.op].keeps_qparams:
             values[node.output] = replace(value, qparams=source)
         else:
@@ -136,9 +140,15 @@ def _with_range(graph: Graph, name: str, ranges: Mapping[str, tuple[float, float
 def _annotated(node: Node, input_scale: float, weight_bits: int, raw: bool) -> Node:
     if not SCHEMAS[node.op].weighted:
         return node
-    scale = weight_scales(node.params["weight"], weight_bits)
+    if SCHEMAS[node.op].binary:
+        weight_bits, most = 1, MAX_BINARY_BIAS_CODE
+        scale = np.maximum(
+            np.abs(node.params["weight"]).reshape(len(node.params["weight"]), -1)[:, 0] / UNIT, MIN_SCALE
+        )
+    else:
+        scale, most = weight_scales(node.params["weight"], weight_bits), MAX_BIAS_CODE
     # A channel of (almost) zero weights may carry a large bias: its scale must keep the bias code representable.
-    least = np.abs(node.params["bias"]) / (np.float32(input_scale) * MAX_BIAS_CODE)
+    least = np.abs(node.params["bias"]) / (np.float32(input_scale) * most)
     scale = np.maximum(scale, least).astype(np.float32)
     attrs = {**node.attrs, "weight_bits": weight_bits} | ({"output_bits": 32} if raw else {})
     return node.updated(attrs=attrs, params={**node.params, "weight_scale": scale})

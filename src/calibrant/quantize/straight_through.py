@@ -82,6 +82,21 @@ class _RoundCodes(torch.autograd.Function):
         return grads[0] * ((v.abs() <= ctx.limit + 0.5) | (grads[0] * v > 0)), None
 
 
+class _Sign(torch.autograd.Function):
+    """-1 where x < 0, else 1; the gradient passes where |x| <= reach."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, reach: float) -> Tensor:
+        if x.requires_grad:
+            ctx.save_for_backward(x.abs() <= reach)
+        return torch.where(x < 0, -1.0, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (inside,) = ctx.saved_tensors
+        return grads[0] * inside, None
+
+
 def requantize(x: Tensor, factor: float, low: float, high: float) -> Tensor:
     """clamp(round(x * factor), low, high) with straight-through gradient, half away from zero."""
     return cast(Tensor, _Requantize.apply(x, factor, low, high))  # type: ignore[no-untyped-call]
@@ -100,3 +115,8 @@ def round_codes(v: Tensor, limit: float) -> Tensor:
 def round_input(x: Tensor, scale: float, low: float, high: float) -> Tensor:
     """clamp(round(x / scale), low, high), half to even as `QParams.quantize`; gradient as of :func:`requantize`."""
     return cast(Tensor, _RoundInput.apply(x, scale, low, high))  # type: ignore[no-untyped-call]
+
+
+def sign(x: Tensor, reach: float) -> Tensor:
+    """-1 where `x` < 0, else 1, with straight-through gradient where |x| <= reach."""
+    return cast(Tensor, _Sign.apply(x, reach))  # type: ignore[no-untyped-call]

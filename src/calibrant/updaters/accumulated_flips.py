@@ -194,9 +194,10 @@ class AccumulatedFlips:
         signals = propagate(self.program, self.constants, state.parameters.weights, state.observation, error)
         spread = np.concatenate([signal.mantissa for signal in signals], axis=1).astype(np.int32)
         taps = engine.taps(samples.x, spread)
-        weights, bias = np.empty(taps.size, np.float32), np.empty(spread.shape[1], np.float32)
+        weights, bias = np.zeros(taps.size, np.float32), np.zeros(spread.shape[1], np.float32)
         mass = float(int(samples.importance.sum()) << _ERROR_BITS)
-        for number, layer in enumerate(self.program.layers):
+        for number in self.program.adaptable:  # without a gradient, signs and their thresholds stay
+            layer = self.program.layers[number]
             # signals are sums over the map: what one position has of them, in reals
             unit = np.ldexp(1.0, signals[number].exponent) / (mass * self._positions[number])
             summed = taps[layer.weight_slice].astype(np.float64)

@@ -122,7 +122,8 @@ class AffineCorrection:
         self._base = Parameters.of(constants)
         self._home = home
         last = len(program.layers) - 1
-        self._order = tuple(op.layer for op in program.ops if 0 <= op.layer != last)
+        corrected = set(program.adaptable) - {last}
+        self._order = tuple(op.layer for op in program.ops if op.layer in corrected)
 
     @classmethod
     def of(cls, artifact: Artifact) -> AffineCorrection:

@@ -32,9 +32,10 @@ class Block:
 
 
 def blocks(program: Program, entries: int) -> tuple[Block, ...]:
-    """All blocks of at most `entries` pairs of output and input channel, layer by layer."""
+    """All blocks of at most `entries` pairs of output and input channel, layer by layer; binary ones have none."""
     found = []
-    for number, layer in enumerate(program.layers):
+    for number in program.adaptable:
+        layer = program.layers[number]
         depth = layer.c_in // layer.groups
         height, width = max(1, entries // depth), min(depth, entries)
         for row in range(0, layer.c_out, height):
@@ -103,7 +104,7 @@ class BlockFlips(GuardedFlips):
         fraction = self.settings.fraction_max
         tried = accepted = 0
         misses = np.zeros(len(samples.y), np.int64)
-        while tried < steps and loss > self.settings.loss_goal * samples.mass:
+        while self._blocks and tried < steps and loss > self.settings.loss_goal * samples.mass:
             block = self._blocks[(first + tried * self._stride) % len(self._blocks)]
             tried += 1
             engine.load(self._candidate(samples.of(current), samples.lesson, block, moves[block.layer], fraction))

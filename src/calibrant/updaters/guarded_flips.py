@@ -87,7 +87,7 @@ class GuardedFlips:
         self.constants = meaning.constants
         self._matrix = feedback.matrix.astype(np.int64)
         self._last = next((op.layer for op in program.ops if op.output == program.output), -1)
-        self._largest_layer = max(layer.weight_count for layer in program.layers)
+        self._largest_layer = max((program.layers[i].weight_count for i in program.adaptable), default=0)
         self._outputs = {op.layer: program.tensors[op.output] for op in program.ops if op.layer >= 0}
         self._inputs = {op.layer: program.tensors[op.inputs[0]] for op in program.ops if op.layer >= 0}
 
@@ -130,9 +130,9 @@ class GuardedFlips:
         fraction = self.settings.fraction * (_LARGE_STEP_GAIN if max(moves) > 1 else 1.0)
         tried = accepted = 0
         misses = np.zeros(len(samples.y), np.int64)
-        scope = everywhere = tuple(range(len(moves)))  # layers that the next candidate changes
+        scope = everywhere = self.program.adaptable  # layers that the next candidate changes
         gradient = self._gradient(engine, current, samples)
-        while tried < steps and loss > self.settings.loss_goal * samples.mass:
+        while everywhere and tried < steps and loss > self.settings.loss_goal * samples.mass:
             tried += 1
             engine.load(self._propose(current.parameters, gradient, moves, fraction, scope))
             candidate = evaluate(engine, samples, self.meaning)
@@ -150,7 +150,7 @@ class GuardedFlips:
             elif scope == everywhere[:1]:  # a full round of refusals
                 scope, fraction = everywhere[-1:], fraction / 2
             else:
-                scope = (scope[0] - 1,)
+                scope = (everywhere[everywhere.index(scope[0]) - 1],)
         engine.load(current.parameters)
         return outcome(self.name, samples, (start, current), (tried, accepted), misses)
 

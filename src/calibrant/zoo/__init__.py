@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from calibrant.core.errors import ModelError
+from calibrant.zoo.binary_cnn import BinaryCNN
 from calibrant.zoo.cnn import CNN
 from calibrant.zoo.inception_time import InceptionTime
 from calibrant.zoo.mlp import MLP
@@ -39,6 +40,7 @@ class Network:
 
 NETWORKS: Mapping[str, Network] = {
     "cnn": Network(CNN, 2),
+    "binary_cnn": Network(BinaryCNN, 2),
     "mlp": Network(MLP, 2),
     "inception_time": Network(InceptionTime, 2),
     "omniscale_cnn": Network(OmniScaleCNN, 2, ("length",)),

@@ -26,18 +26,27 @@ def test_the_engine_has_a_row_for_every_kind():
     assert set(ops.KINDS) == set(_engine.KINDS)
 
 
+SIGNS = {"sign", "binary_conv2d"}  # of binary layers, which no training step passes
+
+
 def test_every_kind_has_every_rule():
     for name, kind in ops.KINDS.items():
         assert kind.name == name
-        assert kind.gradient is not None
-        assert kind.gradient.step in STEP_KINDS
         assert kind.propagation is not None
+        assert (kind.gradient is None) == (name in SIGNS)
+        if name in SIGNS:
+            continue
+        assert kind.gradient.step in STEP_KINDS
         assert (kind.forward is None) == (name == "conv2d")
 
 
+BINARY = {"binary_conv2d", "binary_linear"}
+
+
 def test_nodes_that_become_layers():
-    assert {name for name, row in ops.SCHEMAS.items() if row.weighted} == {"conv2d", "linear"}
-    assert {name for name, row in ops.SCHEMAS.items() if row.clamps} == {"conv2d", "linear", "add", "concat"}
+    assert {name for name, row in ops.SCHEMAS.items() if row.weighted} == {"conv2d", "linear", *BINARY}
+    assert {name for name, row in ops.SCHEMAS.items() if row.clamps} == {"conv2d", "linear", "add", "concat", *BINARY}
+    assert {name for name, row in ops.SCHEMAS.items() if row.binary} == BINARY
 
 
 def test_two_meanings_of_one_kind_are_refused():

@@ -11,6 +11,7 @@ from calibrant.zoo.omniscale_cnn import OmniScaleLayer, kernel_lengths
 
 SHAPES = {
     "cnn": (45, 125),
+    "binary_cnn": (45, 125),
     "inception_time": (45, 125),
     "omniscale_cnn": (6, 50),
     "small_cnn": (1, (16, 16)),
@@ -35,6 +36,7 @@ def parameters(net):
         ("inception_time", 45, 125, 19, 465_747),
         ("inception_time", 6, 500, 12, 457_356),
         ("cnn", 45, 125, 19, 89_203),
+        ("binary_cnn", 45, 125, 19, 89_203),
         ("omniscale_cnn", 45, 125, 19, 102_721),
         ("resnet18", 3, (32, 32), 10, 11_173_962),
         ("resnet18-w16", 3, (32, 32), 10, 701_466),
@@ -142,7 +144,7 @@ def test_the_frontend_takes_it(name):
 
 @pytest.mark.parametrize("name", ["vgg", "cnn-w16", "resnet18-w0", "resnet18-w", "resnet18-w016", "vgg16-w4-w4", ""])
 def test_unknown_names_are_refused(name):
-    known = "cnn, mlp, inception_time, omniscale_cnn, small_cnn, resnet18, vgg16"
+    known = "cnn, binary_cnn, mlp, inception_time, omniscale_cnn, small_cnn, resnet18, vgg16"
     for ask in (lambda: zoo.build(name, 3, 32, 10), lambda: zoo.rank(name)):
         with pytest.raises(ModelError) as caught:
             ask()
