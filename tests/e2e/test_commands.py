@@ -204,6 +204,23 @@ def test_data_from_a_function(project: Path, tmp_path: Path) -> None:
     assert json.loads(calibrant("inspect", tmp_path / "f.cal", "--json").out)["classes"] == ["a", "b", "c"]
 
 
+def test_prepare_takes_the_blocks_that_samples_are_of(project: Path, tmp_path: Path) -> None:
+    held = dict(np.load(project / "train.npz"))
+    made = {}
+    for name, blocks in (("plain", None), ("blocks", np.arange(len(held["y"])) % 4), ("short", np.arange(3))):
+        np.savez(tmp_path / f"{name}.npz", **held, **({} if blocks is None else {"blocks": blocks}))
+        data = ("--data", tmp_path / f"{name}.npz", "--epochs", 1, "-o", tmp_path / f"{name}.cal")
+        made[name] = calibrant("prepare", f"{project / 'model.py'}:build", *data)
+    assert made["short"].status == 2
+    assert "blocks: expected" in made["short"].err
+    assert not (tmp_path / "short.cal").exists()
+    plain, by_blocks = (artifacts.read(tmp_path / f"{name}.cal").recognition for name in ("plain", "blocks"))
+    assert plain is not None
+    assert by_blocks is not None
+    assert plain.mean.tobytes() == by_blocks.mean.tobytes()
+    assert (plain.wander, plain.usual) != (by_blocks.wander, by_blocks.usual)
+
+
 def test_doctor_says_what_is_there() -> None:
     facts = json.loads(calibrant("doctor", "--json").out)
     assert "ref" in facts["engine"]["variants"]

@@ -45,7 +45,10 @@ def prepare(
         ),
     ],
     data: Annotated[
-        str, typer.Option("--data", metavar="DATA", help="npz with x, y (and classes), or file.py:function -> (x, y).")
+        str,
+        typer.Option(
+            "--data", metavar="DATA", help="npz with x, y (and classes, blocks), or file.py:function -> (x, y)."
+        ),
     ],
     target: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.cal", help="The artifact to write.")],
     bits: Annotated[int, typer.Option("--bits", help="Weight bits: 2, 4 or 8.")] = 4,
@@ -107,6 +110,9 @@ def prepare(
 ) -> None:
     """Quantize a model, choose its coreset, learn its feedback and write one artifact for devices.
 
+    `blocks` numbers the recordings, takes or trials that samples are of: left out in turn, they say how far home
+    strays, and so how well the device will know it again. Without, stretches of the given order do.
+
     MODEL counts as trained unless --train is given. --validation takes its share of every class at random; neighboring
     windows of one recording then stand on both sides, so judge on recordings the model has not seen.
 
@@ -128,8 +134,9 @@ def prepare(
     widths = _widths(bits, compare)
     _check_choices(coreset_rule, coreset_bits, form)
     _check_files(target, report, sign)
-    names, x, y = _samples(data, classes, seed)
-    fit, held = _divide(x, y, validation, seed)
+    names, x, y, blocks = _samples(data, classes, seed)
+    rows, others = _divide(y, validation, seed)
+    fit, held = (x[rows], y[rows]), (x[others], y[others]) if len(others) else None
     coresets.check(coreset_rule, fit[1], coreset)
     taken = source.load(model, seed)
     scale = True if standardize is None and train else standardize
@@ -156,6 +163,7 @@ def prepare(
                 seed=seed,
                 form=form,
                 scheme=scheme,
+                blocks=None if blocks is None else blocks[rows],
                 validation=held,
                 progress=_labeled(show, f"{width} bits"),
             )
@@ -200,7 +208,7 @@ def _adopt(
     from calibrant.pipeline.integer_model import prepare_integer
 
     _check_files(target, None, sign)
-    names, x, y = _samples(data, classes, seed)
+    names, x, y, blocks = _samples(data, classes, seed)
     half = np.full(x.shape[1], 0.5, np.float32)
     made = prepare_integer(
         zoo.load_tinyml(model, classes=len(names)),
@@ -211,6 +219,7 @@ def _adopt(
         coreset=coreset,
         coreset_rule=coreset_rule,
         classes=names,
+        blocks=blocks,
         seed=seed,
     )
     artifact.write(target, made, sign=sign)
@@ -268,8 +277,12 @@ def _activation_bits(given: str, weight_bits: int) -> int:
     return int(given)
 
 
-def _samples(reference: str, classes: str, seed: int) -> tuple[tuple[str, ...], NDArray[np.float32], NDArray[np.int64]]:
-    """Class names, x and y of DATA, checked: finite numbers, every label a class."""
+def _samples(
+    reference: str, classes: str, seed: int
+) -> tuple[tuple[str, ...], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64] | None]:
+    """Class names, x, y and blocks of DATA, checked: finite numbers, every label a class."""
+    from calibrant.pipeline.recognition import check_blocks
+
     samples = _returned(reference, seed) if ".py:" in reference else windows.read(Path(reference))
     if samples.y is None:
         raise DataError(f"{reference}: expected labels 'y' beside 'x', got none")
@@ -279,7 +292,7 @@ def _samples(reference: str, classes: str, seed: int) -> tuple[tuple[str, ...], 
     y = check_labels(samples.y, len(x), count)
     if (y < 0).any():
         raise DataError(f"{reference}: expected a label for every sample, got {int((y < 0).sum())} without one")
-    return names or tuple(str(i) for i in range(count)), x, y
+    return names or tuple(str(i) for i in range(count)), x, y, check_blocks(samples.blocks, len(x))
 
 
 def _returned(reference: str, seed: int) -> windows.Samples:
@@ -292,15 +305,12 @@ def _returned(reference: str, seed: int) -> windows.Samples:
     return windows.Samples(x, y, windows.names_of(returned[2], reference) if len(returned) == 3 else None)
 
 
-def _divide(x: NDArray[np.float32], y: NDArray[np.int64], share: float, seed: int) -> tuple[Labeled, Labeled | None]:
-    """Hold out `share` of every class; None when that is nothing."""
+def _divide(y: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of samples to learn from, and `share` of every class that is held out."""
     order = generator(seed, "validation").permutation(len(y))
     held = [order[y[order] == label][: round(share * int((y == label).sum()))] for label in np.unique(y)]
-    out_rows = np.sort(np.concatenate(held)) if held else np.zeros(0, np.int64)
-    if not len(out_rows):
-        return (x, y), None
-    rest = np.setdiff1d(np.arange(len(y)), out_rows)
-    return (x[rest], y[rest]), (x[out_rows], y[out_rows])
+    others = np.sort(np.concatenate(held)) if held else np.zeros(0, np.int64)
+    return np.setdiff1d(np.arange(len(y)), others), others
 
 
 def _trained(

@@ -20,15 +20,17 @@ from calibrant.core.window import check_window
 
 @dataclass(frozen=True)
 class Samples:
-    """x [N, ...] and, where there are any, labels y [N] (-1 for none) and class names."""
+    """x [N, ...] and, where there are any, labels y [N] (-1 for none), class names, and blocks [N]: numbers of the
+    stretches of time that samples are of."""
 
     x: NDArray[Any]
     y: NDArray[Any] | None
     classes: tuple[str, ...] | None
+    blocks: NDArray[Any] | None = None
 
 
 def read(path: Path, limit: int | None = None) -> Samples:
-    """Arrays `x`, and `y` and `classes` if present, of an npz file; nothing in it is executed.
+    """Arrays `x`, and `y`, `classes` and `blocks` if present, of an npz file; nothing in it is executed.
 
     Raises
     ------
@@ -36,10 +38,11 @@ def read(path: Path, limit: int | None = None) -> Samples:
         If the file cannot be read, is not an npz, has no `x`, holds anything but numbers and names, or unpacks to more
         than `limit` bytes.
     """
-    held = archive.read(path, ("x",), ("y", "classes"), limit)
+    held = archive.read(path, ("x",), ("y", "classes", "blocks"), limit)
     x = array_of(held["x"], f"{path}: x")
     y = array_of(held["y"], f"{path}: y", INTEGERS) if "y" in held else None
-    return Samples(x, y, names_of(held["classes"], path) if "classes" in held else None)
+    blocks = array_of(held["blocks"], f"{path}: blocks", INTEGERS) if "blocks" in held else None
+    return Samples(x, y, names_of(held["classes"], path) if "classes" in held else None, blocks)
 
 
 def names_of(classes: Any, where: object) -> tuple[str, ...]:
