@@ -26,11 +26,11 @@ PAIRS = tuple(zip(NETWORKS, EMULATED * 3, strict=False))  # every network, the b
 
 def prepared(name: str) -> Artifact:
     """A network of `networks`, quantized; standardization and zero points are not trivial."""
-    model, _ = network(name)
+    model, sample = network(name)
     rng = generator(0, name)
     x = rng.normal(0.5, 1.5, (24, *NETWORKS[name][1])).astype(np.float32)
-    y = np.arange(24, dtype=np.int64) % 3
-    return torch_model.prepare(model.eval(), x, y, bits=4, coreset=6, epochs=0, standardize=True).artifact
+    y = np.arange(24, dtype=np.int64) % model.eval()(sample).shape[1]
+    return torch_model.prepare(model, x, y, bits=4, coreset=6, epochs=0, standardize=True).artifact
 
 
 def samples(artifact: Artifact, count: int) -> np.ndarray:
