@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from calibrant.core.rng import generator
 from calibrant.nn import BinaryConv1d, BinaryConv2d, BinaryLinear
 
+OPS = {"sign", "binary_conv2d", "binary_linear"}  # in no random graph: networks of this file have them
 CHANNELS, LENGTH, CLASSES = 3, 24, 3
 
 

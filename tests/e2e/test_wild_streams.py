@@ -63,5 +63,7 @@ def test_labels_that_are_all_wrong_teach_nothing_and_are_said(path: Path):
     scene = synthetic.scene(0, synthetic.WAYS["all labels wrong"])
     ending = played(path, scene)
     assert ending.home >= 0.98
-    assert set(ending.alerts) == {"labels-doubted"}
-    assert len(ending.alerts) == len(scene.windows)
+    assert ending.alerts.count("labels-doubted") == len(scene.windows)
+    with Session.open(path) as session:
+        untouched = np.mean([(session.predict(window.x) == window.y).mean() for window in scene.windows])
+    assert ending.stream >= untouched - TOLERANCE  # it goes on as without labels

@@ -268,7 +268,7 @@ def test_full_takes_every_ordered_pair(folder):
         ({"source": (1, 2)}, "subject pairs: expected as many targets as sources, got 2 and 1"),
         ({"target": (3,)}, "subject: expected one of 1, 2, 12 in .*, got 3"),
         ({"dataset": "mnist"}, "data set: expected one of dsa, usc_had, .*, got mnist"),
-        ({"network": "small_cnn"}, "network for dsa: expected one of cnn, mlp, .*, got small_cnn"),
+        ({"network": "small_cnn"}, "network for dsa: expected one of cnn, .*, got small_cnn"),
         ({"updaters": ("flip", "magic")}, "updater: expected one of none, .*, got magic"),
         ({"bits": (3,)}, "bits: expected one of 2, 4, 8, got 3"),
         ({"split": "folds"}, "split: expected one of segment, random, got folds"),

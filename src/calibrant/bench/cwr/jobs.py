@@ -9,7 +9,7 @@ import torch
 from calibrant.bench.harness.provenance import code_digest
 from calibrant.heads import CwrSettings
 
-TRAINING = ("core/rng", "data", "zoo", "pipeline/float_training", "bench/recipes")
+TRAINING = ("core/rng", "data", "nn", "zoo", "pipeline/float_training", "bench/recipes")
 PREPARING = (
     *("core", "ops", "graph", "frontend", "passes", "quantize", "coreset", "feedback", "plan", "artifact"),
     *("engine", "policy", "pipeline", "heads/lesson", "bench/cwr/scene", "bench/cwr/network"),

@@ -17,6 +17,7 @@ from calibrant.bench.recipes import Recipe
 TRAINING = (
     "core/rng",
     "data",
+    "nn",
     "zoo",
     "coreset/parallel",
     "pipeline/float_training",

@@ -10,7 +10,7 @@ from calibrant.bench.harness.provenance import code_digest
 from calibrant.bench.stream.cases import Case
 
 SCENES = tuple(f"bench/stream/{name}" for name in ("cases", "families", "network", "scene", "synthetic"))
-TRAINING = ("core/rng", "data", "zoo", "pipeline/float_training", "bench/recipes", *SCENES)
+TRAINING = ("core/rng", "data", "nn", "zoo", "pipeline/float_training", "bench/recipes", *SCENES)
 PREPARING = (
     *("core", "ops", "graph", "frontend", "passes", "quantize", "coreset", "feedback", "plan", "artifact"),
     *("engine", "policy", "pipeline"),
