@@ -7,8 +7,9 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.stamp
-# Two workers of one thread each: small tensors gain nothing from threads, and workers would fight over the cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+# Two workers of one thread each: small tensors gain nothing from threads, and workers would fight over the cores. Who is
+# done first takes over from the other: some tests take a minute.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 NATIVE := $(shell find c -type f)
 
 help:  ## list the verbs

@@ -15,7 +15,7 @@ from calibrant.quantize.fake import FakeQuantNet
 FULL = 100.0
 # Percent of an input's values that may be left to saturate at each end, where they are beyond all measure.
 TAILS = (0.003, 0.01, 0.03, 0.1)
-EXTREME = 8.0  # times the range of all others
+EXTREME = 32.0  # times the range of all others: real signals have peaks eight times beyond all but a thousandth (DSA)
 GAIN = 4.0  # times less error
 
 
@@ -34,7 +34,7 @@ def input_range(x: NDArray[np.float32]) -> tuple[float, float]:
     """Range of a network's input: all of `x`, unless a few readings beyond all measure leave no codes for the rest.
 
     A corrupt reading counts once: candidates are compared by mean absolute error, and one is taken only where it leaves
-    a quarter of the error or less and the full range is eight times as wide. Squares would keep any range for its most
+    a quarter of the error or less and the full range is 32 times as wide. Squares would keep any range for its most
     extreme value's sake.
 
     Examples
