@@ -51,7 +51,7 @@ _MALFORMED = (
     KeyError,
     TypeError,
     AttributeError,
-    NotImplementedError,
+    NotImplementedError,  # what zipfile raises for compressions and versions that it does not know
     RecursionError,
     zipfile.BadZipFile,
 )

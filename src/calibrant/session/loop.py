@@ -111,18 +111,26 @@ class Loop:
             self.resume()
             raise
 
-    def _study(self, window: Window, said: str = "", alerts: tuple[Alert, ...] = ()) -> UpdateReport:
-        """Learn from a window without labels, or one whose labels are not believed, of which `said` and `alerts`
-        speak."""
+    def _study(
+        self,
+        window: Window,
+        said: str = "",
+        assessment: Assessment | None = None,
+        alerts: tuple[Alert, ...] = (),
+    ) -> UpdateReport:
+        """Learn from a window without labels, or one whose labels are not believed: `said`, `assessment` and `alerts`
+        speak of these."""
         if self._unsupervised is None:
-            return self._stay(window, said or "no labels", None, alerts)
-        studied = self._unsupervised.adapt(window.codes, arrived=bool(said))
+            return self._stay(window, said or "no labels", assessment, alerts)
+        studied = self._unsupervised.adapt(window.codes, arrived=assessment is not None)
         about, alerts = {"context": studied.context, "accuracy_estimate": studied.estimate}, alerts + studied.alerts
         if studied.attempt is None:
-            return self._stay(window, said + studied.reason, None, alerts, **about)
+            reason = f"{said}; {studied.reason}" if said else studied.reason
+            return self._stay(window, reason, assessment, alerts, **about)
         attempt = studied.attempt
         if said:
-            attempt = replace(attempt, decision=replace(attempt.decision, reason=said + attempt.decision.reason))
+            reason = f"{said}; {attempt.decision.reason}"
+            attempt = replace(attempt, decision=replace(attempt.decision, reason=reason))
         return self._settle(window, attempt, self._nothing(window), None, alerts, **about)
 
     def _teach(self, window: Window, assessment: Assessment | None) -> UpdateReport:
@@ -133,7 +141,7 @@ class Loop:
             screened = self._screen.screen(lesson, assessment.right)
             alerts = () if screened.alert is None else (screened.alert,)
             if screened.lesson is None:
-                return self._study(window, f"{screened.said}; ", alerts)
+                return self._study(window, screened.said, assessment, alerts)
             lesson, said = screened.lesson, screened.said
         samples, start = self._deployed.samples(lesson)
         home = None if self._monitor is None else self._deployed.home(lesson.buffer)

@@ -18,13 +18,6 @@ from sessions import opened
 CODE, COUNT = "unknown-classes", 600
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("watched") / "small.cal"
-    write(place, deployment(8).prepared.artifact)
-    return place
-
-
 def known(domain: int, windows: int) -> list[np.ndarray]:
     """Windows of 60 samples of the classes that the network knows."""
     x, _ = samples(domain, COUNT)

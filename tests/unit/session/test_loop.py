@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from calibrant import Session, UpdateReport, write
+from calibrant import Session, UpdateReport
 from calibrant.core.parameters import Parameters
 from calibrant.core.rng import generator
 from calibrant.policy.contexts import HOME
 from calibrant.session import unsupervised
 from calibrant.session.wiring import Parts
 from deployments import Samples, deployment, samples
-from sessions import opened
 
 DRIFTED, OTHER = 10, 4
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("loop") / "small.cal"
-    write(place, deployment(8).prepared.artifact)
-    return place
-
-
-@pytest.fixture
-def both(path: Path) -> Iterator[tuple[Session, Parts]]:
-    with opened(path) as made:
-        yield made
 
 
 def windows(domain: int, count: int = 3) -> list[Samples]:
@@ -84,4 +67,5 @@ def test_labels_that_are_not_believed_leave_the_window_to_the_candidates(both: t
     assert learned
     assert all("labels not credible" in report.reason and "no labels: context 1" in report.reason for report in learned)
     assert {report.steps for report in reports} == {0}
+    assert all(report.accuracy_before is not None for report in reports if report.decision == "skipped")
     assert {context.labels for context in session.contexts()} == {0}

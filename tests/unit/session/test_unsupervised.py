@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -33,19 +33,6 @@ from deployments import CHANNELS, Samples, deployment, samples
 from sessions import opened
 
 DRIFTED, OTHER, FLIPPING = 10, 4, 11  # domains that the model errs on; the last one has flips compete, too
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("unsupervised") / "small.cal"
-    write(place, deployment(8).prepared.artifact)
-    return place
-
-
-@pytest.fixture
-def both(path: Path) -> Iterator[tuple[Session, Parts]]:
-    with opened(path) as made:
-        yield made
 
 
 @pytest.fixture
