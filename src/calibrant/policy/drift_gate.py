@@ -147,7 +147,7 @@ class DriftGate:
         kept = memory or {}
         self._floor = max(ERROR_FLOOR, usual.error)
         self._place, self._levels = _places(kept)
-        self._returned = False  # with the window that is judged
+        self._returned = self._sure = False  # with the window that is judged; of where it is from
         self._excess = kept.get("excess", 0.0)
         self._abroad = kept.get("abroad", usual.spread == 0)
         self._error = BaselineLevel.of(self._floor, kept.get("error"))
@@ -184,7 +184,7 @@ class DriftGate:
         """Look at the next window, of the context `place`, or nobody knows of which; :meth:`adapted` is due after one
         that calls for it and was learned from."""
         self._judged = None
-        self._returned = place is not None and str(place) in self._levels
+        self._returned, self._sure = place is not None and str(place) in self._levels, place is not None
         if place is not None and place != self._place:
             self._enter(place)
         before = self._error, self._distance
@@ -214,7 +214,7 @@ class DriftGate:
     @property
     def _learns_all(self) -> bool:
         """Whether any error more than usual is worth a lesson."""
-        return self._place not in (None, HOME) and not self._returned
+        return self._sure and self._place != HOME and not self._returned
 
     @property
     def usual_error(self) -> float:
@@ -247,7 +247,7 @@ class DriftGate:
         rate, said = errors / labels, f"{errors} of {labels} wrong, usual is {100 * level.expected:.1f} %"
         row = np.zeros(labels)
         row[(2 * np.arange(errors) + 1) * labels // (2 * max(errors, 1))] = 1  # evenly: no order of samples counts
-        abroad = self._abroad if self._place is None else self._place != HOME
+        abroad = self._place != HOME if self._sure else self._abroad
         usual = min(level.expected if abroad else max(level.expected, NEGLIGIBLE), WORST)
         drifted = min(2 * usual + 0.02, max(0.9, (1 + usual) / 2))
         up, down = math.log(drifted / usual), math.log((1 - usual) / (1 - drifted))

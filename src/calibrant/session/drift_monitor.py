@@ -17,6 +17,7 @@ from calibrant.core.window import Window
 from calibrant.engine import Engine
 from calibrant.memory.policies import Memory
 from calibrant.policy.class_record import COVER, ClassRecord, narrow
+from calibrant.policy.contexts import FEW
 from calibrant.policy.drift_gate import DriftGate, Evidence
 from calibrant.policy.feature_distance import Features, nearest
 from calibrant.policy.patience import Patience
@@ -124,7 +125,7 @@ class DriftMonitor:
                 return self._revert(told, evidence, mean, right, 1 - float(home.mean()))
             if told.labels == 0:  # adapting has paid: what went wrong elsewhere says nothing of it
                 self._patience = Patience()
-        decision = self._gate.judge(evidence, place)
+        decision = self._gate.judge(evidence, place if len(x) >= FEW else None)  # fewer samples tell of no place
         if known.size:
             decision = self._by_labels(decision, y[known], right)
         if decision.adapt and self._patience.wait:

@@ -214,6 +214,8 @@ def test_away_from_home_any_error_more_than_usual_is_worth_a_lesson():
     assert gate.judge(labeled(1, 60), 1).adapt
     gate.adapted()
     assert not gate.judge(labeled(0, 60), 1).adapt  # an alarm there lasts no longer than its errors
+    assert not gate.judge(labeled(1, 60)).adapt  # too small a window to say where it is from
+    assert gate.judge(labeled(1, 60), 1).adapt
 
 
 def test_what_comes_back_is_not_doubted_for_one_error():
